@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine with git, make and Python 3.11+: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check format benchmark lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+
+setup: $(READY)  ## make .venv with the command `deepmemory` in it; nothing when up to date
+
+# torch comes first and alone, through pip: its plain pin takes a CPU build where one is offered, and uv,
+# which is much faster with all the rest, then finds the requirement met.
+$(READY): pyproject.toml constraints.txt scripts/setup
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup
+	@touch $@
+
+demo: setup  ## the main job on real input: crawl, store, learn, prove, search
+	@$(BIN)/deepmemory demo
+
+test: setup  ## the tests
+	@$(BIN)/python -m pytest
+
+check: setup  ## format, lint, types, layers, tests: what must pass before a commit
+	@PATH="$(abspath $(BIN)):$$PATH" scripts/check
+
+format: setup  ## put the code in its standard form
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+benchmark: setup  ## the figures of docs/benchmarks.md; BENCHMARK_DATA names the folder of collections
+	@$(BIN)/python benchmarks/run.py
+
+lock: setup  ## write constraints.txt anew
+	@scripts/lock --upgrade
+
+clean:  ## remove what make has made
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
