@@ -9,6 +9,7 @@ __all__ = ["cautions", "interval", "metric_label", "p_value", "percent", "points
 
 _FEW = 30  # queries; below, a bootstrap interval is too narrow
 _LEAKS_LISTED = 10
+_LEVEL = 0.05
 
 
 def render(evaluation: Evaluation) -> str:
@@ -56,9 +57,10 @@ def verdict(evaluation: Evaluation) -> str:
     new = " that were not trained on" if evaluation.unleaked else ""
     change = f"{percent(recall.baseline)} to {percent(recall.trained)}"
     evidence = f"{points(recall.lift)} points, {_evidence(recall)}, {_queries(group.n)}{new}"
-    if recall.interval[0] > 0:
+    beyond_chance = recall.p_value <= _LEVEL  # the exact test decides where few queries make the interval too narrow
+    if beyond_chance and recall.interval[0] > 0:
         return f"Deep Memory found more: recall@10 rose from {change} ({evidence})."
-    if recall.interval[1] < 0:
+    if beyond_chance and recall.interval[1] < 0:
         return f"Deep Memory found less: recall@10 fell from {change} ({evidence})."
     return f"No difference in recall@10 that chance could not make: {change} ({evidence})."
 
