@@ -1,0 +1,80 @@
+"""The three things that every room passes on: a document, relevance, and queries with their right answers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+__all__ = ["Document", "LabelledQueries", "Metadata", "Relevance"]
+
+Metadata: TypeAlias = Mapping[str, Any]
+"""What is kept beside a document: JSON values by key."""
+
+Relevance: TypeAlias = Sequence[Sequence[tuple[str, float]]]
+"""The public form of relevance: for each query, the ``(document id, grade)`` pairs that answer it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One retrieved unit; a chunk of a page is one.
+
+    Attributes:
+        id: unique in its store.
+        text: what was embedded, and what is shown.
+        metadata: JSON values by key.
+    """
+
+    id: str
+    text: str
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledQueries:
+    """Queries with their right answers, validated and aligned by position.
+
+    `check_labelled` makes one from what a caller passes in; made directly, nothing is checked again.
+
+    Attributes:
+        queries: the texts.
+        qrels: for each query the grade (> 0) of each relevant document by id; never empty.
+    """
+
+    queries: tuple[str, ...]
+    qrels: tuple[Mapping[str, float], ...]
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @property
+    def labelled_ids(self) -> tuple[str, ...]:
+        """The distinct ids of the documents that answer some query, in order of first appearance."""
+        return tuple(dict.fromkeys(id for judgements in self.qrels for id in judgements))
+
+    @property
+    def relevance(self) -> list[list[tuple[str, float]]]:
+        """The public form, as `check_labelled` takes it."""
+        return [list(judgements.items()) for judgements in self.qrels]
+
+    def subset(self, positions: Iterable[int]) -> "LabelledQueries":
+        """The queries at these positions, in this order; an integer array will do.
+
+        Raises:
+            IndexError: a position is out of range.
+        """
+        chosen = [int(position) for position in positions]
+        return LabelledQueries(
+            queries=tuple(self.queries[position] for position in chosen),
+            qrels=tuple(self.qrels[position] for position in chosen),
+        )
+
+    def merged(self) -> "LabelledQueries":
+        """The same with queries of exactly the same text made one, at the place of the first.
+
+        It wants what any of them wanted, each document at the highest grade that it was given.
+        """
+        qrels_by_text: dict[str, dict[str, float]] = {}
+        for text, judgements in zip(self.queries, self.qrels, strict=True):
+            union = qrels_by_text.setdefault(text, {})
+            for id, grade in judgements.items():
+                union[id] = max(grade, union.get(id, 0.0))
+        return LabelledQueries(queries=tuple(qrels_by_text), qrels=tuple(qrels_by_text.values()))
