@@ -186,6 +186,9 @@ def test_leaks_are_named_and_do_not_count_for_the_verdict() -> None:
     assert evaluation["with model"]["recall@10"] == 1.0
     text = str(evaluation)
     assert "2 of the 5 queries were trained on ('question 0', 'question 1')" in text
+    assert "---- Lift, 3 queries not trained on ----" in text
+    assert evaluation.gained(5) == []
+    assert evaluation.saving.target == 1.0
     assert "No difference in recall@10" in text
 
 

@@ -12,7 +12,15 @@ from deepmemory.backends.base import Ranking
 from deepmemory.data import LabelledQueries
 from deepmemory.errors import InputError
 from deepmemory.evaluation.context import Texts, context_saving
-from deepmemory.evaluation.result import CurvePoint, Evaluation, Group, QueryResult, most_gained, most_lost
+from deepmemory.evaluation.result import (
+    CurvePoint,
+    Evaluation,
+    Group,
+    QueryResult,
+    fair_queries,
+    most_gained,
+    most_lost,
+)
 from deepmemory.significance import paired_interval, paired_lift
 
 __all__ = ["ANSWERS_SHOWN", "EXAMPLES", "HITS_SHOWN", "TOP_K", "depth_for", "evaluate_rankings"]
@@ -88,9 +96,9 @@ def evaluate_rankings(
     _check_aligned(labelled, baseline, trained)
     names = [f"recall@{k}" for k in sorted({*depths, 10})] + ["ndcg@10", "mrr@10"]
     without, with_ = _measure(baseline, labelled, names), _measure(trained, labelled, names)
-    seen = _seen(labelled, seen_ids)
-    leaked = _leaked(labelled, training_queries)
+    seen, leaked = _seen(labelled, seen_ids), _leaked(labelled, training_queries)
     fair = np.ones_like(leaked) if leaked.all() else ~leaked
+    fair_without, fair_with = without.only(fair), with_.only(fair)
     queries = _query_results(labelled, without, with_, seen, leaked)
     return Evaluation(
         top_k=depths,
@@ -98,14 +106,16 @@ def evaluate_rankings(
         seen=None if seen is None else _subgroup(without, with_, seen & fair, seed),
         unseen=None if seen is None else _subgroup(without, with_, ~seen & fair, seed),
         unleaked=_subgroup(without, with_, ~leaked, seed) if leaked.any() else None,
-        curve=_curve(without.judged, with_.judged, depths, seed),
-        saving=context_saving(without.judged, with_.judged, (baseline, trained), document_text, count_tokens),
+        curve=_curve(fair_without.judged, fair_with.judged, depths, seed),
+        saving=context_saving(
+            fair_without.judged, fair_with.judged, (fair_without.run, fair_with.run), document_text, count_tokens
+        ),
         queries=queries,
         identical=all(one.ids == other.ids for one, other in zip(baseline, trained, strict=True)),
         embedding_seconds=embedding_seconds,
         n_documents=n_documents,
         seed=seed,
-        texts=_example_texts(queries, document_text),
+        texts=_example_texts(fair_queries(queries), document_text),
     )
 
 
@@ -116,6 +126,13 @@ class _Side:
     run: Sequence[Ranking]
     judged: metrics.Judged
     scores: Mapping[str, NDArray[np.float64]]
+
+    def only(self, members: NDArray[np.bool_]) -> "_Side":
+        return _Side(
+            run=[ranking for ranking, inside in zip(self.run, members, strict=True) if inside],
+            judged=metrics.Judged(self.judged.grades[members], self.judged.ideal[members]),
+            scores={name: values[members] for name, values in self.scores.items()},
+        )
 
 
 def _measure(run: Sequence[Ranking], labelled: LabelledQueries, names: Sequence[str]) -> _Side:
@@ -152,16 +169,13 @@ def _normalised(query: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", query).casefold().split())
 
 
-def _group(without: _Side, with_: _Side, seed: int, members: NDArray[np.bool_] | slice = slice(None)) -> Group:
-    lifts = {
-        name: paired_lift(without.scores[name][members], with_.scores[name][members], seed=seed)
-        for name in without.scores
-    }
-    return Group(n=lifts["ndcg@10"].n_queries, metrics=lifts)
+def _group(without: _Side, with_: _Side, seed: int) -> Group:
+    lifts = {name: paired_lift(values, with_.scores[name], seed=seed) for name, values in without.scores.items()}
+    return Group(n=len(without.run), metrics=lifts)
 
 
 def _subgroup(without: _Side, with_: _Side, members: NDArray[np.bool_], seed: int) -> Group | None:
-    return _group(without, with_, seed, members) if members.any() else None
+    return _group(without.only(members), with_.only(members), seed) if members.any() else None
 
 
 def _curve(before: metrics.Judged, after: metrics.Judged, depths: Sequence[int], seed: int) -> tuple[CurvePoint, ...]:

@@ -1,6 +1,6 @@
 """What an evaluation found: plain, immutable numbers with the original's keys on top."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -14,6 +14,7 @@ __all__ = [
     "Evaluation",
     "Group",
     "QueryResult",
+    "fair_queries",
     "most_gained",
     "most_lost",
 ]
@@ -151,6 +152,11 @@ class QueryResult:
         }
 
 
+def fair_queries(queries: Sequence[QueryResult]) -> tuple[QueryResult, ...]:
+    """The queries that were not trained on; all of them where there are no others."""
+    return tuple(result for result in queries if not result.leaked) or tuple(queries)
+
+
 def most_gained(queries: Iterable[QueryResult], count: int) -> list[QueryResult]:
     """The queries with the largest gains in nDCG@10; ties stay in the order given."""
     return sorted((result for result in queries if result.lift > 0), key=lambda result: -result.lift)[:count]
@@ -166,14 +172,15 @@ class Evaluation(Mapping[str, dict[str, float]]):
     """The same queries searched without and with Deep Memory.
 
     As a mapping it is what the original returned: ``evaluation["with model"]["recall@10"]`` and
-    ``evaluation["without model"]["recall@1"]``, fractions.
+    ``evaluation["without model"]["recall@1"]``, fractions. These and `overall` count every query. All else leaves out
+    the queries that were trained on (the *leaks*), unless there are no others.
 
     Attributes:
         top_k: the depths asked for, ascending.
         overall: every query.
         seen: the queries with a relevant document that some training query wanted too; None where there is no such
             query, or the training labels are not known.
-        unseen: the queries with no such document. Both leave out leaked queries, unless there are no others.
+        unseen: the queries with no such document.
         unleaked: every query that was not trained on; None where no query leaked, and where all did.
         curve: recall by depth.
         saving: how many hits, and tokens, the same recall takes.
@@ -219,13 +226,18 @@ class Evaluation(Mapping[str, dict[str, float]]):
         """The group to judge by: the queries that were not trained on, where there are any."""
         return self.unleaked or self.overall
 
+    @property
+    def fair_queries(self) -> tuple[QueryResult, ...]:
+        """The queries that `headline` is about."""
+        return fair_queries(self.queries)
+
     def gained(self, count: int) -> list[QueryResult]:
-        """The queries that gained most in nDCG@10, the largest gain first."""
-        return most_gained(self.queries, count)
+        """Of the fair queries those that gained most in nDCG@10, the largest gain first."""
+        return most_gained(self.fair_queries, count)
 
     def lost(self, count: int) -> list[QueryResult]:
-        """The queries that lost most in nDCG@10, the largest loss first."""
-        return most_lost(self.queries, count)
+        """Of the fair queries those that lost most in nDCG@10, the largest loss first."""
+        return most_lost(self.fair_queries, count)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the texts, as JSON values."""

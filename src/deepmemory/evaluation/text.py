@@ -54,9 +54,8 @@ def verdict(evaluation: Evaluation) -> str:
     if group.n == 1:
         return "One query can't tell a lift from chance."
     recall = group["recall@10"]
-    new = " that were not trained on" if evaluation.unleaked else ""
     change = f"{percent(recall.baseline)} to {percent(recall.trained)}"
-    evidence = f"{points(recall.lift)} points, {_evidence(recall)}, {_queries(group.n)}{new}"
+    evidence = f"{points(recall.lift)} points, {_evidence(recall)}, {_headline_queries(evaluation)}"
     beyond_chance = recall.p_value <= _LEVEL  # the exact test decides where few queries make the interval too narrow
     if beyond_chance and recall.interval[0] > 0:
         return f"Deep Memory found more: recall@10 rose from {change} ({evidence})."
@@ -101,8 +100,8 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
     yield from (f"Recall@{k}:\t  {percent(evaluation.overall[f'recall@{k}'].baseline)}" for k in evaluation.top_k)
     yield "---- Evaluating with Deep Memory ----"
     yield from (f"Recall@{k}:\t  {percent(evaluation.overall[f'recall@{k}'].trained)}" for k in evaluation.top_k)
-    yield f"---- Lift, {_queries(evaluation.n)} ----"
-    for name, lift in evaluation.metrics.items():
+    yield f"---- Lift, {_headline_queries(evaluation)} ----"
+    for name, lift in evaluation.headline.metrics.items():
         yield f"{metric_label(name) + ':':<12}{points(lift.lift):>6} points  ({_evidence(lift)})"
     yield verdict(evaluation)
     yield from _group_lines(evaluation)
@@ -118,7 +117,7 @@ def _group_lines(evaluation: Evaluation) -> Iterator[str]:
 
 def _group_summary(group: Group) -> str:
     return "; ".join(
-        f"{metric_label(name)} {percent(lift.baseline)} -> {percent(lift.trained)}, "
+        f"{metric_label(name)} from {percent(lift.baseline)} to {percent(lift.trained)}, "
         f"{points(lift.lift)} points ({_evidence(lift)})"
         for name, lift in group.metrics.items()
         if name in ("recall@10", "ndcg@10")
@@ -143,10 +142,10 @@ def _leak_cautions(evaluation: Evaluation) -> Iterator[str]:
         return
     listed = ", ".join(repr(query) for query in leaks[:_LEAKS_LISTED])
     more = f" and {len(leaks) - _LEAKS_LISTED} more" if len(leaks) > _LEAKS_LISTED else ""
-    were = "was" if len(leaks) == 1 else "were"
+    were, count = ("was", "It counts") if len(leaks) == 1 else ("were", "They count")
     yield (
         f"{len(leaks)} of the {evaluation.n} queries {were} trained on ({listed}{more}). "
-        f"The lists above count them; without them: {_group_summary(evaluation.headline)}."
+        f"{count} in the lists of recall with and without, and nowhere else."
     )
 
 
@@ -164,6 +163,10 @@ def _loss_cautions(evaluation: Evaluation) -> Iterator[str]:
     ]
     if losses:
         yield f"Lower with Deep Memory: {', '.join(losses)}."
+
+
+def _headline_queries(evaluation: Evaluation) -> str:
+    return _queries(evaluation.headline.n) + (" not trained on" if evaluation.unleaked else "")
 
 
 def _queries(n: int) -> str:
