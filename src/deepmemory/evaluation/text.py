@@ -142,10 +142,10 @@ def _leak_cautions(evaluation: Evaluation) -> Iterator[str]:
         return
     listed = ", ".join(repr(query) for query in leaks[:_LEAKS_LISTED])
     more = f" and {len(leaks) - _LEAKS_LISTED} more" if len(leaks) > _LEAKS_LISTED else ""
-    were, count = ("was", "It counts") if len(leaks) == 1 else ("were", "They count")
+    were, them = ("was", "it") if len(leaks) == 1 else ("were", "them")
     yield (
         f"{len(leaks)} of the {evaluation.n} queries {were} trained on ({listed}{more}). "
-        f"{count} in the lists of recall with and without, and nowhere else."
+        f"Only the figures over all {evaluation.n} count {them}."
     )
 
 

@@ -107,7 +107,7 @@ def lift_by_group(groups: Sequence[tuple[str, Group]], metric: str, *, key: str)
         metric: such as ``recall@10``.
         key: unique in the page.
     """
-    width, row, names, figures = 430, 36, 122, 52
+    width, row, names, figures = 430, 36, 140, 52
     frame = svg.Frame(left=names, top=4, right=width - figures, bottom=4 + row * len(groups))
     lifts = [group[metric] for _, group in groups]
     low, high = min(lift.interval[0] for lift in lifts), max(lift.interval[1] for lift in lifts)
@@ -138,14 +138,14 @@ def lift_by_group(groups: Sequence[tuple[str, Group]], metric: str, *, key: str)
 
 
 def _lift_at_ten(curve: Sequence[CurvePoint], x: svg.Scale, y: svg.Scale) -> list[Markup]:
-    """The gap at the depth that the verdict is about, written beside the line with, away from the line without."""
+    """The gap at the depth that the verdict is about, written where rising lines leave room."""
     ten = next((point for point in curve if point.k == 10), None)
     if ten is None:
         return []
     up = ten.trained >= ten.baseline
-    at = (x(10), y(ten.trained) + (-14 if up else 24))
+    at, anchor = ((x(10) + 8, y(ten.trained) - 14), "end") if up else ((x(10) - 8, y(ten.trained) + 24), "start")
     gap = svg.line((x(10), y(ten.baseline)), (x(10), y(ten.trained)), "gap")
-    return [gap, svg.label(at, f"{points(ten.trained - ten.baseline)} points at 10", "value")]
+    return [gap, svg.label(at, f"{points(ten.trained - ten.baseline)} points at 10", "value", anchor)]
 
 
 def _whole_points(difference: float) -> str:

@@ -129,7 +129,7 @@ def _hit(evaluation: Evaluation, result: QueryResult, document: str) -> _Hit:
 
 def _facts(evaluation: Evaluation, when: datetime) -> Iterator[tuple[str, str]]:
     yield "Date", when.strftime("%Y-%m-%d %H:%M %Z").strip()
-    yield "Queries", f"{evaluation.n:,}, of which {len(evaluation.leaks):,} were trained on"
+    yield "Queries", f"{evaluation.n:,}, {len(evaluation.leaks):,} of them trained on"
     if evaluation.n_documents is not None:
         yield "Documents searched", f"{evaluation.n_documents:,}"
     if evaluation.embedding_seconds is not None:

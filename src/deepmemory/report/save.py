@@ -35,15 +35,16 @@ def save_report(
         StorageError: the disk refused or is full; a file that was there is unchanged.
     """
     target = Path(path)
-    if target.is_dir():
+    if os.path.isdir(target):  # noqa: PTH112  Path.is_dir raises where a name is too long
         raise InputError(f"The report needs the name of a file, but {target} is a folder.")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):  # noqa: PTH112
         raise InputError(f"The report can't be written to {target}: there is no folder {target.parent}.")
     page = render_report(evaluation, title=title, details=details).encode("utf-8")
     try:
         _replace(target, page)
-    except OSError as error:
-        raise StorageError(f"The report could not be written to {target}: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:  # a ValueError is what a zero byte in the name gives
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"can't write {str(target)!r}: {reason}; what was there before is unchanged") from error
     return target
 
 
