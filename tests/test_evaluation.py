@@ -111,8 +111,8 @@ def test_prints_the_two_lists_of_the_original() -> None:
     [
         ([30] * 40, [2] * 40, "Deep Memory found more: recall@10 rose from 0.0% to 100.0% (+100.0 points"),
         ([2] * 40, [30] * 40, "Deep Memory found less: recall@10 fell from 100.0% to 0.0% (-100.0 points"),
-        ([2, 30] * 20, [30, 2] * 20, "No difference in recall@10 that chance could not make: 50.0% to 50.0%"),
-        ([30] * 3, [2] * 3, "No difference in recall@10 that chance could not make: 0.0% to 100.0%"),
+        ([2, 30] * 20, [30, 2] * 20, "No difference in recall@10 beyond chance: 50.0% without, 50.0% with"),
+        ([30] * 3, [2] * 3, "No difference in recall@10 beyond chance: 0.0% without, 100.0% with"),
         ([5, 9, 200] * 5, [5, 9, 200] * 5, "No change: both searches returned the same hits"),
         ([30], [2], "One query can't tell a lift from chance."),
     ],
@@ -135,7 +135,9 @@ def test_identical_searches_are_said_to_be_so_and_save_nothing() -> None:
 def test_a_loss_at_the_top_is_told_beside_a_gain_below() -> None:
     evaluation = one_answer([1] * 10 + [40] * 90, [2] * 10 + [9] * 90)
     assert "Deep Memory found more" in str(evaluation)
-    assert "Lower with Deep Memory: Recall@1 (-10.0 points" in str(evaluation)
+    assert "Lower with Deep Memory: Recall@1 by 10.0 points." in str(evaluation)
+    perhaps = one_answer([1] * 2 + [40] * 90, [2] * 2 + [9] * 90)
+    assert "Lower with Deep Memory, though by chance perhaps: Recall@1 by 2.2 points." in str(perhaps)
 
 
 def test_few_queries_are_warned_about() -> None:

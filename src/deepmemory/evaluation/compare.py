@@ -1,6 +1,5 @@
 """Compare two rankings of the same queries: every difference with its interval, seen and unseen apart, leaks named."""
 
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from deepmemory import metrics
 from deepmemory.backends.base import Ranking
-from deepmemory.data import LabelledQueries
+from deepmemory.data import LabelledQueries, leaks, seen_documents
 from deepmemory.errors import InputError
 from deepmemory.evaluation.context import Texts, context_saving
 from deepmemory.evaluation.result import (
@@ -29,6 +28,7 @@ TOP_K = (1, 3, 5, 10, 50, 100)
 """The depths that the original reported."""
 
 _HITS_KEPT = 10
+
 EXAMPLES = 8
 """Queries that gained most, and as many that lost most, whose documents' texts are kept to be shown."""
 
@@ -153,20 +153,14 @@ def _check_aligned(labelled: LabelledQueries, *runs: Sequence[Ranking]) -> None:
 
 def _seen(labelled: LabelledQueries, seen_ids: Collection[str] | None) -> NDArray[np.bool_] | None:
     """``(n,)``: which queries have a relevant document that a training query wanted too."""
-    if seen_ids is None:
-        return None
-    known = frozenset(seen_ids)
-    return np.array([not known.isdisjoint(qrels) for qrels in labelled.qrels])
+    return None if seen_ids is None else seen_documents(seen_ids, labelled.qrels) > 0
 
 
 def _leaked(labelled: LabelledQueries, training_queries: Iterable[str]) -> NDArray[np.bool_]:
-    """``(n,)``: which queries were trained on, whatever their case, spacing or Unicode form."""
-    trained = {_normalised(query) for query in training_queries}
-    return np.array([_normalised(query) in trained for query in labelled.queries])
-
-
-def _normalised(query: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", query).casefold().split())
+    """``(n,)``: which queries were trained on."""
+    leaked = np.zeros(len(labelled), dtype=bool)
+    leaked[[leak.test for leak in leaks(list(training_queries), labelled.queries)]] = True
+    return leaked
 
 
 def _group(without: _Side, with_: _Side, seed: int) -> Group:

@@ -5,11 +5,23 @@ from collections.abc import Iterator
 from deepmemory.evaluation.result import ContextSaving, Evaluation, Group
 from deepmemory.significance import PairedLift
 
-__all__ = ["cautions", "interval", "metric_label", "p_value", "percent", "points", "render", "saving", "verdict"]
+__all__ = [
+    "beyond_chance",
+    "cautions",
+    "interval",
+    "metric_label",
+    "p_value",
+    "percent",
+    "points",
+    "render",
+    "saving",
+    "verdict",
+]
 
 _FEW = 30  # queries; below, a bootstrap interval is too narrow
 _LEAKS_LISTED = 10
 _LEVEL = 0.05
+_NAMES = {"recall": "Recall", "ndcg": "nDCG", "mrr": "MRR"}
 
 
 def render(evaluation: Evaluation) -> str:
@@ -23,8 +35,9 @@ def percent(fraction: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of fractions in percentage points: ``+27.0``; never ``-0.0``."""
-    return f"{round(100 * difference, 1) + 0.0:+.1f}"
+    """A difference of fractions in percentage points: ``+27.0``, ``-3.5``, ``0.0``."""
+    rounded = round(100 * difference, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
 
 
 def interval(bounds: tuple[float, float]) -> str:
@@ -37,10 +50,16 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def beyond_chance(lift: PairedLift) -> bool:
+    """Whether both tests say so: the randomisation test stays exact where few queries make the interval too narrow."""
+    low, high = lift.interval
+    return lift.p_value <= _LEVEL and (low > 0 or high < 0)
+
+
 def metric_label(metric: str) -> str:
     """A metric's name as people write it: ``Recall@10``, ``nDCG@10``, ``MRR@10``."""
     name, _, k = metric.partition("@")
-    return f"{ {'recall': 'Recall', 'ndcg': 'nDCG', 'mrr': 'MRR'}[name] }@{k}"
+    return f"{_NAMES[name]}@{k}"
 
 
 def verdict(evaluation: Evaluation) -> str:
@@ -56,12 +75,12 @@ def verdict(evaluation: Evaluation) -> str:
     recall = group["recall@10"]
     change = f"{percent(recall.baseline)} to {percent(recall.trained)}"
     evidence = f"{points(recall.lift)} points, {_evidence(recall)}, {_headline_queries(evaluation)}"
-    beyond_chance = recall.p_value <= _LEVEL  # the exact test decides where few queries make the interval too narrow
-    if beyond_chance and recall.interval[0] > 0:
+    if not beyond_chance(recall):
+        sides = f"{percent(recall.baseline)} without, {percent(recall.trained)} with"
+        return f"No difference in recall@10 beyond chance: {sides} ({evidence})."
+    if recall.lift > 0:
         return f"Deep Memory found more: recall@10 rose from {change} ({evidence})."
-    if beyond_chance and recall.interval[1] < 0:
-        return f"Deep Memory found less: recall@10 fell from {change} ({evidence})."
-    return f"No difference in recall@10 that chance could not make: {change} ({evidence})."
+    return f"Deep Memory found less: recall@10 fell from {change} ({evidence})."
 
 
 def cautions(evaluation: Evaluation) -> list[str]:
@@ -150,19 +169,22 @@ def _leak_cautions(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _small_cautions(evaluation: Evaluation) -> Iterator[str]:
-    if 1 < evaluation.headline.n < _FEW:
+    if 1 < evaluation.headline.n < _FEW and not evaluation.identical:
         yield f"With only {evaluation.headline.n} queries the intervals are rough; {_FEW} or more make them dependable."
 
 
 def _loss_cautions(evaluation: Evaluation) -> Iterator[str]:
     """A gain at one depth never hides a loss at another."""
-    losses = [
-        f"{metric_label(name)} ({points(lift.lift)} points, {_evidence(lift)})"
-        for name, lift in evaluation.headline.metrics.items()
-        if round(lift.lift, 3) < 0
-    ]
-    if losses:
-        yield f"Lower with Deep Memory: {', '.join(losses)}."
+    metrics = evaluation.headline.metrics
+    losses = {name: lift for name, lift in metrics.items() if round(lift.lift, 3) < 0}
+    for sure, claim in ((True, "Lower with Deep Memory"), (False, "Lower with Deep Memory, though by chance perhaps")):
+        listed = [
+            f"{metric_label(name)} by {points(-lift.lift).lstrip('+')}"
+            for name, lift in losses.items()
+            if beyond_chance(lift) is sure
+        ]
+        if listed:
+            yield f"{claim}: {', '.join(listed)} points."
 
 
 def _headline_queries(evaluation: Evaluation) -> str:

@@ -1,6 +1,5 @@
 """The report's three pictures: recall by depth, lift by query, and lift by group of queries."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +12,7 @@ from deepmemory.report import svg
 __all__ = ["lift_by_group", "lift_by_query", "recall_by_depth"]
 
 _MOST_BARS = 240
-_WIDEST_BAR = 26.0
+_WIDEST_BAR = 60.0
 _DEPTH_TICKS = (1, 3, 5, 10, 50, 100, 500, 1000)
 _CROWDED = 24.0  # units between two labels on the axis of depth
 
@@ -69,9 +68,9 @@ def lift_by_query(queries: Sequence[QueryResult], *, width: int, key: str) -> Ma
     lifts = sorted((result.lift for result in queries), reverse=True)
     bars = _thinned(lifts, _MOST_BARS if width > 500 else _MOST_BARS // 2)
     tips = [result.query for result in sorted(queries, key=lambda result: -result.lift)]
-    low, high = min(-0.25, math.floor(4 * lifts[-1]) / 4), max(0.25, math.ceil(4 * lifts[0]) / 4)
+    ticks = svg.round_ticks(min(-0.1, lifts[-1]), max(0.1, lifts[0]))
     frame = svg.Frame(left=52, top=12, right=width - 12, bottom=height - 28)
-    y = svg.linear(low, high, frame.bottom, frame.top)
+    y = svg.linear(ticks[0], ticks[-1], frame.bottom, frame.top)
     slot = min((frame.right - frame.left) / len(bars), _WIDEST_BAR)
     gap = slot / 5 if slot > 4 else 0.0
     drawn = [
@@ -89,7 +88,7 @@ def lift_by_query(queries: Sequence[QueryResult], *, width: int, key: str) -> Ma
     return svg.picture(
         width,
         height,
-        svg.vertical_axis(frame, y, [low, low / 2, 0, high / 2, high], _whole_points),
+        svg.vertical_axis(frame, y, ticks, _whole_points),
         *drawn,
         svg.line((frame.left, y(0)), (frame.right, y(0)), "axis"),
         svg.label(((frame.left + frame.right) / 2, height - 6), "queries, the largest gain first"),

@@ -87,6 +87,7 @@ def _environment() -> Environment:
         metric_label=text.metric_label,
         rank=_rank,
     )
+    environment.tests["beyond_chance"] = text.beyond_chance
     return environment
 
 
