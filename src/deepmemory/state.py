@@ -21,7 +21,7 @@ from deepmemory.errors import InputError, MissingExtraError, StorageError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["FolderState", "MemoryState", "ObjectState", "State", "open_state"]
+__all__ = ["FolderState", "MemoryState", "ObjectState", "State", "open_state", "replace_file"]
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST_NAME = 200
@@ -133,31 +133,28 @@ class FolderState(State):
 
     def read(self, name: str) -> bytes | None:
         path = self.root / _checked(name)
-        with self._failures(f"read {path}"):
+        with _failures(f"read {path}"):
             try:
                 return path.read_bytes()
             except (FileNotFoundError, IsADirectoryError):
                 return None
 
     def write(self, name: str, data: bytes) -> None:
-        target = self.root / _checked(name)
-        with self._failures(f"write {target}"), self._flushed_beside(target, data) as temporary:
-            temporary.replace(target)
+        replace_file(self.root / _checked(name), data)
 
     def write_new(self, name: str, data: bytes) -> bool:
         # A hard link would need no lock, but exFAT, SMB and many FUSE folders have none.
         import filelock
 
         target = self.root / _checked(name)
-        with self._failures(f"write {target}"):
-            self._make_folders(target.parent)
+        with _failures(f"write {target}"):
+            _make_folders(target.parent)
             lock = filelock.FileLock(self.root / ".lock", timeout=_LOCK_WAIT_SECONDS, mode=0o666)
             try:
                 with lock:
                     if target.exists():
                         return False
-                    with self._flushed_beside(target, data) as temporary:
-                        temporary.replace(target)
+                    replace_file(target, data)
                     return True
             except filelock.Timeout as error:
                 raise StorageError(
@@ -167,7 +164,7 @@ class FolderState(State):
 
     def list(self, folder: str = "") -> tuple[str, ...]:
         path = self.root / _checked(folder.rstrip("/")) if folder else self.root
-        with self._failures(f"list {path}"):
+        with _failures(f"list {path}"):
             try:
                 with os.scandir(path) as entries:
                     files = [entry.name for entry in entries if entry.is_file()]
@@ -177,7 +174,7 @@ class FolderState(State):
 
     def delete(self, name: str) -> bool:
         path = self.root / _checked(name)
-        with self._failures(f"delete {path}"):
+        with _failures(f"delete {path}"):
             try:
                 path.unlink()
             except FileNotFoundError:
@@ -186,7 +183,7 @@ class FolderState(State):
         return True
 
     def is_empty(self) -> bool:
-        with self._failures(f"list {self.root}"):
+        with _failures(f"list {self.root}"):
             try:
                 with os.scandir(self.root) as entries:
                     # What a killed writer leaves is ours: it doesn't make the folder somebody else's.
@@ -194,37 +191,50 @@ class FolderState(State):
             except FileNotFoundError:
                 return True
 
-    @contextlib.contextmanager
-    def _failures(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise StorageError(f"can't {action}: {reason}; what was there before is unchanged") from error
 
-    def _make_folders(self, folder: Path) -> None:
-        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        for made in missing:
-            _flush_folder(made.parent)
+def replace_file(path: Path, data: bytes) -> None:
+    """Create or replace a file durably; it is never half-written, and its folder is made where it is missing.
 
-    @contextlib.contextmanager
-    def _flushed_beside(self, target: Path, data: bytes) -> Iterator[Path]:
-        """Write the data to a file beside the target, on the disk when it is yielded; the caller renames it."""
-        self._make_folders(target.parent)
-        temporary = target.parent / f".tmp-{uuid.uuid4().hex}"
-        try:
-            # 0o666 less the user's umask: a store may be shared, and mkstemp's 0o600 would forbid it.
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield temporary
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _flush_folder(target.parent)
+    Raises:
+        StorageError: it could not be written; the file is as it was before.
+    """
+    with _failures(f"write {path}"), _flushed_beside(path, data) as temporary:
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _failures(action: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"can't {action}: {reason}; what was there before is unchanged") from error
+
+
+@contextlib.contextmanager
+def _flushed_beside(target: Path, data: bytes) -> Iterator[Path]:
+    """Write the data to a file beside the target, on the disk when it is yielded; the caller renames it."""
+    _make_folders(target.parent)
+    temporary = target.parent / f".tmp-{uuid.uuid4().hex}"
+    try:
+        # 0o666 less the user's umask: a store may be shared, and mkstemp's 0o600 would forbid it.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(target.parent)
+
+
+def _make_folders(folder: Path) -> None:
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _flush_folder(made.parent)
 
 
 def _flush_folder(folder: Path) -> None:
