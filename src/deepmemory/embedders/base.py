@@ -12,21 +12,35 @@ __all__ = ["Embedder"]
 
 
 class Embedder(ABC):
-    """Turns texts into vectors; queries and documents may be treated differently by the model."""
+    """Turns texts into vectors; queries and documents may be treated differently by the model.
+
+    Every method may be called from several threads at once.
+    """
 
     @property
     @abstractmethod
     def name(self) -> str:
         """What a person would call it, such as ``openai:text-embedding-3-small``."""
 
+    @property
+    def dimensions(self) -> int | None:
+        """Length of the vectors; None where that is not known before the first text is embedded."""
+        return None
+
     @abstractmethod
     def embed_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Embed documents.
+
+        Args:
+            texts: none at all is fine: the answer is then ``(0, dimensions)``, or ``(0, 0)`` while the dimensions
+                are unknown.
+            progress: called in the calling thread with ``(texts done, len(texts))``; what it raises stops the work.
 
         Returns:
             ``(len(texts), dimensions)`` float32, unit norm.
 
         Raises:
+            InputError: the texts are no list of strings.
             EmbedderError: the model or endpoint failed, or answered with something that is no set of vectors.
         """
 

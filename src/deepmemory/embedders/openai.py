@@ -1,0 +1,198 @@
+"""Embeddings from OpenAI, or from anything that speaks its protocol: vLLM, Ollama, LiteLLM, TEI, Azure."""
+
+import importlib.util
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepmemory.embedders.base import Embedder
+from deepmemory.embedders.checks import check_texts, no_vectors
+from deepmemory.embedders.openai_endpoint import OPENAI_URL, EmbeddingsEndpoint, RequestTooLargeError
+from deepmemory.errors import InputError, MissingExtraError
+from deepmemory.progress import Progress
+
+__all__ = ["OpenAIEmbedder"]
+
+_REQUEST_BYTES = 250_000  # OpenAI takes 300,000 tokens a request, and a token has at least one byte
+
+
+class OpenAIEmbedder(Embedder):
+    """A model behind ``POST /embeddings``.
+
+    Texts go out in batches, a few requests at once. What may pass is tried again (no connection, a timeout, HTTP 408,
+    409, 429 and 5xx, a body that is cut short or no JSON), with exponential backoff and jitter or as long as the
+    server asks for. Every reply is checked before it is believed.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        dimensions: int | None = None,
+        timeout: float = 60.0,
+        max_retries: int = 5,
+        concurrency: int = 4,
+        batch_size: int = 128,
+    ) -> None:
+        """Describe the endpoint; nothing is sent yet.
+
+        Args:
+            model: its name at the endpoint.
+            base_url: such as ``http://localhost:8000/v1``; ``OPENAI_BASE_URL`` by default, else OpenAI's own.
+            api_key: ``OPENAI_API_KEY`` by default; only OpenAI itself insists on one.
+            dimensions: ask the model for shorter vectors, where it can make them.
+            timeout: seconds to wait for one reply.
+            max_retries: how often a request is tried again.
+            concurrency: requests at once.
+            batch_size: texts in a request, at most; a server that finds a request too large is sent halves.
+
+        Raises:
+            InputError: the address or a number makes no sense.
+            MissingExtraError: the ``openai`` package is not installed.
+        """
+        url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).strip()
+        key = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
+        positive = {
+            "dimensions": 1 if dimensions is None else dimensions,
+            "timeout": timeout,
+            "concurrency": concurrency,
+            "batch_size": batch_size,
+        }
+        problems = [*_address_problems(url, key)]
+        problems += [f"{name} must be positive, found {number!r}" for name, number in positive.items() if number <= 0]
+        if max_retries < 0:
+            problems.append(f"max_retries must be 0 or more, found {max_retries!r}")
+        if problems:
+            raise InputError(problems)
+        if importlib.util.find_spec("openai") is None:
+            raise MissingExtraError(f"the embedder 'openai:{model}'", "openai")
+        self._model = model
+        self._concurrency = concurrency
+        self._batch_size = batch_size
+        self._endpoint = EmbeddingsEndpoint(
+            model, url, key, dimensions=dimensions, timeout=timeout, max_retries=max_retries
+        )
+
+    @property
+    def name(self) -> str:
+        """``openai:`` and the model."""
+        return f"openai:{self._model}"
+
+    @property
+    def dimensions(self) -> int | None:
+        """What was asked for, or the length of the first vectors that came back."""
+        return self._endpoint.dimensions
+
+    def embed_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
+        """Embed documents; see `Embedder.embed_documents`.
+
+        Raises:
+            InputError: the texts are no list of strings, or some are empty: the endpoint takes no empty text.
+            EmbedderError: the endpoint can't be reached, refused, or answered with something else than vectors.
+        """
+        return self._embed(texts, progress)
+
+    def embed_queries(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
+        """Embed queries: the protocol does not tell them from documents."""
+        return self._embed(texts, progress)
+
+    def _embed(self, texts: Sequence[str], progress: Progress | None) -> NDArray[np.float32]:
+        checked = check_texts(texts)
+        empty = [f"text {row} is empty, and {self.name} embeds no empty text" for row, t in enumerate(checked) if not t]
+        if empty:
+            raise InputError(empty)
+        batches = list(_batches(checked, self._batch_size))
+        parts: dict[int, NDArray[np.float32]] = {}
+        done = 0
+        for index, vectors in self._each_batch(batches):
+            parts[index] = vectors
+            done += len(vectors)
+            if progress is not None:
+                progress(done, len(checked))
+        return np.concatenate([parts[index] for index in range(len(batches))]) if parts else no_vectors(self.dimensions)
+
+    def _each_batch(self, batches: Sequence[list[str]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Embed batches, several at once; yields the index of each and its vectors as they come."""
+        # Until the dimensions are known the first goes alone: a wrong key or model then fails once, not four times.
+        ahead = 1 if self.dimensions is None else 0
+        for index, batch in enumerate(batches[:ahead]):
+            yield index, self._embed_batch(batch, threading.Event())
+        for index, vectors in self._in_threads(batches[ahead:]):
+            yield ahead + index, vectors
+
+    def _in_threads(self, batches: Sequence[list[str]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        stop = threading.Event()
+        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+        outcomes: queue.SimpleQueue[tuple[int, NDArray[np.float32] | BaseException]] = queue.SimpleQueue()
+        for index in range(len(batches)):
+            waiting.put(index)
+
+        def work() -> None:
+            while not stop.is_set():
+                try:
+                    index = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    outcomes.put((index, self._embed_batch(batches[index], stop)))
+                except BaseException as error:  # it is raised again in the thread that waits for the outcome
+                    outcomes.put((index, error))
+
+        for _ in range(min(self._concurrency, len(batches))):
+            # Daemons, unlike an executor's threads, do not hold up Ctrl-C until a slow server has answered.
+            threading.Thread(target=work, name="deepmemory-openai", daemon=True).start()
+        try:
+            for _ in batches:
+                index, outcome = outcomes.get()
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                yield index, outcome
+        finally:
+            stop.set()
+
+    def _embed_batch(self, texts: list[str], stop: threading.Event) -> NDArray[np.float32]:
+        """Embed a batch in one request, or in halves where the server finds it too large."""
+        try:
+            return self._endpoint.embed(texts, stop)
+        except RequestTooLargeError:
+            if len(texts) == 1:
+                raise
+        middle = len(texts) // 2
+        return np.concatenate([self._embed_batch(half, stop) for half in (texts[:middle], texts[middle:])])
+
+
+def _address_problems(url: str, key: str) -> Iterator[str]:
+    if not _is_web_address(url):
+        yield "the base URL of the embeddings endpoint must be like https://host/v1: see OPENAI_BASE_URL"
+    if not key.isascii() or not key.isprintable():
+        yield "the API key holds characters that no HTTP header can carry: see OPENAI_API_KEY"
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half of an IPv6 address, a port that is no number
+        return False
+
+
+def _batches(texts: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Texts in order, at most so many and so many bytes together; a longer text goes alone."""
+    batch: list[str] = []
+    weight = 0
+    for text in texts:
+        bytes_of_text = len(text.encode())
+        if batch and (len(batch) == size or weight + bytes_of_text > _REQUEST_BYTES):
+            yield batch
+            batch, weight = [], 0
+        batch.append(text)
+        weight += bytes_of_text
+    if batch:
+        yield batch
