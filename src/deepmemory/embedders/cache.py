@@ -114,14 +114,20 @@ class QueryCache:
         rows = [(fingerprint_key, _digest(text), vector.astype("<f4").tobytes()) for text, vector in vectors.items()]
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._connection() as connection, connection:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO query_vectors (embedder, digest, vector) VALUES (?, ?, ?)", rows
-                )
-                connection.execute(
-                    "DELETE FROM query_vectors WHERE age <= (SELECT max(age) FROM query_vectors) - ?",
-                    (self._max_entries,),
-                )
+            with self._connection() as connection:
+                with connection:
+                    connection.executemany(
+                        "INSERT OR REPLACE INTO query_vectors (embedder, digest, vector) VALUES (?, ?, ?)", rows
+                    )
+                    connection.execute(
+                        "DELETE FROM query_vectors WHERE age <= (SELECT max(age) FROM query_vectors) - ?",
+                        (self._max_entries,),
+                    )
+                # Readers need not wait for writers then. Only now is it certain that the file is a cache, and so ours
+                # to change; it is refused while others are in the file, and asked for again the next time.
+                connection.execute("PRAGMA busy_timeout = 0")
+                with suppress(sqlite3.OperationalError):
+                    connection.execute("PRAGMA journal_mode = WAL")
         except (sqlite3.Error, OSError) as error:
             self._writable = False
             self._warn("written", error)
@@ -132,8 +138,6 @@ class QueryCache:
         # carried into a forked process, and none holds on to a file that someone deleted.
         with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA synchronous = OFF")  # a cache that a power cut damages is made anew
-            with suppress(sqlite3.OperationalError):  # refused where it can't be, and while another process asks for it
-                connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(_SCHEMA)
             yield connection
 
