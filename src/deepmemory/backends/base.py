@@ -1,5 +1,6 @@
 """The contract of a backend: where documents and their vectors live, and how they are found again."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from deepmemory.data import Document, Metadata
+from deepmemory.errors import CapabilityError, InputError
 
-__all__ = ["Backend", "Capabilities", "Distance", "Filter", "Ranking", "VectorArray"]
+__all__ = [
+    "Backend",
+    "Capabilities",
+    "Distance",
+    "Filter",
+    "Ranking",
+    "VectorArray",
+    "check_dimensions",
+    "metadata_json",
+]
 
 Distance: TypeAlias = Literal["cosine", "dot"]
 """How vectors are compared; the score is the similarity itself, so higher is always better."""
@@ -20,7 +31,8 @@ VectorArray: TypeAlias = NDArray[np.float32]
 
 Filter: TypeAlias = Mapping[str, Any]
 """Metadata keys and the value each must equal, or a list of values of which it must equal one; keys are ANDed.
-The key ``id`` stands for the document's id."""
+The key ``id`` stands for the document's id. Values are equal as JSON: 1 equals 1.0, not True and not "1"; None
+equals a null that is there, not a key that is absent; objects and (inside a list of values) arrays equal as wholes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,7 @@ class Capabilities:
 
     Attributes:
         full_text: ranks documents by their words (`Backend.search_text`).
-        persistent: what was added is there again after the process ends.
+        persistent: what was added is there again after the process ends, even by ``kill -9``.
         concurrent_writers: several processes may write at once and lose nothing.
     """
 
@@ -43,7 +55,8 @@ class Ranking:
     """The ranked answer to one query.
 
     Attributes:
-        ids: document ids, best first; ties are in ascending order of id where the engine is exact.
+        ids: document ids, best first, equal scores in ascending order of id. Which of several documents with the
+            score of the last place are kept is the engine's choice; the ``exact`` backend keeps the lowest ids.
         scores: ``(len(ids),)`` float32, descending; higher is better.
     """
 
@@ -57,8 +70,13 @@ class Ranking:
 class Backend(ABC):
     """Documents by id with one vector each; every method may be called from several threads.
 
-    A backend never embeds, never transforms and never validates what the store has validated already.
-    It raises `StorageError` when its engine fails, with the engine's reason in one sentence.
+    A backend never embeds, never transforms, and never validates what the store has validated already: ids are
+    strings, vectors are finite. What other processes wrote and were told is written is seen by the next call.
+
+    Every method raises `StorageError` when the engine fails, with the engine's reason in one sentence, and
+    `InputError` for vectors of another length than the collection's, or a filter or metadata that is no JSON;
+    what was stored is then unchanged. Methods that write raise `ReadOnlyError` where the backend was opened for
+    reading only.
     """
 
     @property
@@ -69,11 +87,13 @@ class Backend(ABC):
     @property
     @abstractmethod
     def dimensions(self) -> int | None:
-        """Length of the vectors; None while the collection is empty and was never written to."""
+        """Length of the vectors; None until the first `upsert`, and after `drop`."""
 
     @abstractmethod
     def upsert(self, documents: Sequence[Document], vectors: VectorArray) -> None:
-        """Add documents, replacing those whose id exists; on return they are durable and are found.
+        """Add documents, replacing those whose id exists: all of them or, where it raises, none.
+
+        On return they are kept and are found, by this process and by others.
 
         Args:
             documents: ids are distinct.
@@ -86,7 +106,10 @@ class Backend(ABC):
 
     @abstractmethod
     def get_vectors(self, ids: Sequence[str], *, filter: Filter | None = None) -> dict[str, VectorArray]:
-        """Fetch the vectors ``(dimensions,)`` of those of the ids that exist and pass the filter."""
+        """Fetch the vectors ``(dimensions,)`` of those of the ids that exist and pass the filter.
+
+        Cheap for the same few thousand ids again and again: label memory asks at every search.
+        """
 
     @abstractmethod
     def delete(self, *, ids: Sequence[str] | None = None, filter: Filter | None = None) -> int:
@@ -113,17 +136,26 @@ class Backend(ABC):
         Args:
             query_vectors: ``(n_queries, dimensions)`` float32.
             k: at most this many hits each; fewer where the store, or what passes the filter, is smaller.
-            distance: ``"cosine"`` or ``"dot"``.
+            distance: ``"cosine"`` or ``"dot"``. A vector of zeros has no direction: by cosine a document that
+                has one is never found, and a query that is one finds nothing.
             filter: applied before ranking, so that k hits come back where k documents pass.
         """
 
-    @abstractmethod
-    def search_text(self, queries: Sequence[str], k: int, *, filter: Filter | None = None) -> list[Ranking]:
+    def search_text(
+        self,
+        queries: Sequence[str],  # noqa: ARG002  the backends that can, use them
+        k: int,  # noqa: ARG002
+        *,
+        filter: Filter | None = None,  # noqa: ARG002
+    ) -> list[Ranking]:
         """Rank documents by their words (BM25 or the engine's own measure).
+
+        Any string is a query: there is no query syntax, and one without any known word finds nothing.
 
         Raises:
             CapabilityError: where `capabilities.full_text` is False.
         """
+        raise CapabilityError(f"{type(self).__name__} has no full-text search; use a store in a folder for that")
 
     @abstractmethod
     def batches(self, *, batch_size: int = 8192, text: bool = False) -> Iterator[pa.RecordBatch]:
@@ -131,7 +163,8 @@ class Backend(ABC):
 
         Yields:
             record batches with the columns ``id`` (string) and ``vector`` (fixed-size list of float32), and with
-            ``text`` also ``text`` (string) and ``metadata`` (string, JSON), each document once.
+            ``text`` also ``text`` (string) and ``metadata`` (string, JSON), each document once, as they were when
+            the iteration began.
         """
 
     @abstractmethod
@@ -147,7 +180,24 @@ class Backend(ABC):
 
 
 def metadata_json(metadata: Metadata) -> str:
-    """Metadata in the one JSON form that all backends store (sorted keys, no spaces, any Unicode)."""
-    import json
+    """Metadata in the one JSON form that all backends store (sorted keys, no spaces, any Unicode).
 
-    return json.dumps(dict(metadata), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    Raises:
+        InputError: a value is no JSON value.
+    """
+    try:
+        return json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"metadata holds JSON values by keys that are strings; found {metadata!r}: {error}") from error
+
+
+def check_dimensions(vectors: VectorArray, dimensions: int | None) -> None:
+    """Check that vectors have the length of the collection's.
+
+    Raises:
+        InputError: they have another length, or aren't a two-dimensional array.
+    """
+    if vectors.ndim != 2:
+        raise InputError(f"vectors come as an array (n, dimensions); found the shape {vectors.shape}")
+    if dimensions is not None and vectors.shape[1] != dimensions:
+        raise InputError(f"the stored vectors have {dimensions} dimensions; found vectors of {vectors.shape[1]}")

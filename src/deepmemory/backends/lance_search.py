@@ -1,0 +1,138 @@
+"""Nearest neighbours in a LanceDB table: through its graph, one by one, or by one product over all."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepmemory.backends import lance_rows, scoring
+from deepmemory.backends.base import Distance, Ranking, VectorArray
+
+if TYPE_CHECKING:
+    from lancedb.query import LanceQueryBuilder
+    from lancedb.table import Table
+
+__all__ = ["VectorSearch", "scan", "search_words"]
+
+# From this many queries on, one pass over the vectors with matrix products is faster than a search for each, as long
+# as they fit beside everything else.
+_MANY_QUERIES = 8
+_MATRIX_BYTES = 512 * 2**20
+_QUERIES_AT_ONCE = 64
+
+# The graph proposes twice as many hits as are asked for, by quantised vectors; the vectors themselves decide.
+_REFINE = 2
+_LEAST_CANDIDATES = 100
+_CANDIDATES_PER_HIT = 3
+# Beyond this many hits, walking the graph costs as much as comparing all.
+_MOST_HITS_BY_GRAPH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSearch:
+    """A search to be done for one or many queries.
+
+    Attributes:
+        table: where to search.
+        k: hits for each query, at least one.
+        distance: how vectors are compared.
+        condition: SQL that a hit must pass; None where all do.
+    """
+
+    table: "Table"
+    k: int
+    distance: Distance
+    condition: str | None
+
+    def rank(self, queries: VectorArray) -> list[Ranking]:
+        """Rank for each of the queries ``(n, dimensions)``."""
+        if len(queries) < _MANY_QUERIES:
+            return [self._one(query) for query in queries]
+        if not self._has_graph() and self._fits_in_memory():
+            return scoring.rank(self._matrix(), queries, self.k, distance=self.distance)
+        return [ranking for group in _groups(queries) for ranking in self._group(group)]
+
+    def _one(self, query: VectorArray) -> Ranking:
+        rows = self._nearest(query, exact=not self._may_use_graph())
+        return self._completed(query, _by_similarity(rows))
+
+    def _group(self, queries: VectorArray) -> Iterator[Ranking]:
+        rows = self._nearest(list(queries), exact=not self._may_use_graph())
+        of_query = np.asarray(rows.column("query_index"))
+        for i, query in enumerate(queries):
+            yield self._completed(query, _by_similarity(rows.filter(pa.array(of_query == i))))
+
+    def _completed(self, query: VectorArray, ranking: Ranking) -> Ranking:
+        """The ranking, or an exact one where the graph ran out of neighbours under a narrow filter or deletions."""
+        if len(ranking) >= min(self.k, self._passing()) or not self._may_use_graph():
+            return ranking
+        return _by_similarity(self._nearest(query, exact=True))
+
+    def _nearest(self, query: VectorArray | list[VectorArray], *, exact: bool) -> pa.Table:
+        search: Any = self.table.search(query, vector_column_name="vector", query_type="vector")
+        # Without the distance among the columns, each search logs a warning.
+        search = search.distance_type(self.distance).select(["id", "_distance"]).limit(self.k)
+        if exact:
+            search = search.bypass_vector_index()
+        else:
+            candidates = max(_LEAST_CANDIDATES, _CANDIDATES_PER_HIT * self.k)
+            search = search.refine_factor(_REFINE).ef(candidates)
+        if self.condition:
+            search = search.where(self.condition, prefilter=True)
+        rows: pa.Table = search.to_arrow()
+        return rows
+
+    def _may_use_graph(self) -> bool:
+        return self.distance == "cosine" and self.k <= _MOST_HITS_BY_GRAPH
+
+    def _has_graph(self) -> bool:
+        return self._may_use_graph() and any(index.columns == ["vector"] for index in self.table.list_indices())
+
+    def _passing(self) -> int:
+        return int(self.table.count_rows(self.condition))
+
+    def _fits_in_memory(self) -> bool:
+        bytes_each = lance_rows.dimensions_of(self.table.schema) * np.dtype(np.float32).itemsize
+        return self._passing() * bytes_each <= _MATRIX_BYTES
+
+    def _matrix(self) -> scoring.Matrix:
+        rows = scan(self.table, ["id", "vector"], self.condition).to_arrow()
+        order = np.asarray(pc.sort_indices(rows.column("id")))
+        ids = rows.column("id").take(order).to_pylist()
+        return scoring.Matrix.of(ids, lance_rows.vectors_of(rows)[order])
+
+
+def scan(table: "Table", columns: Sequence[str], condition: str | None = None) -> "LanceQueryBuilder":
+    """Some columns of the rows that pass a condition, in no particular order."""
+    query = table.search().select(list(columns))
+    return query.where(condition) if condition else query
+
+
+def search_words(table: "Table", text: str, k: int, condition: str | None) -> Ranking:
+    """Rank by BM25; rows that the index doesn't cover are read and ranked with the rest."""
+    from lancedb.query import MatchQuery
+
+    # As a string alone, a text in double quotes would be a phrase, for which the index would need positions.
+    match = MatchQuery(text, "text")  # type: ignore[call-arg]
+    search = table.search(match, query_type="fts").select(["id", "_score"]).limit(k)
+    rows = (search.where(condition, prefilter=True) if condition else search).to_arrow()
+    return _ranking(rows.column("id").to_pylist(), np.asarray(rows.column("_score"), dtype=np.float32))
+
+
+def _by_similarity(rows: pa.Table) -> Ranking:
+    # LanceDB's distance is one less the similarity, for cosine and for dot product.
+    scores = 1 - np.asarray(rows.column("_distance"), dtype=np.float32)
+    return _ranking(rows.column("id").to_pylist(), scores)
+
+
+def _ranking(ids: list[str], scores: VectorArray) -> Ranking:
+    order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))
+    return Ranking(ids=tuple(ids[row] for row in order), scores=scores[order])
+
+
+def _groups(queries: VectorArray) -> Iterator[VectorArray]:
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        yield queries[start : start + _QUERIES_AT_ONCE]
