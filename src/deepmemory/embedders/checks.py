@@ -64,7 +64,8 @@ def unit_rows(raw: Any, count: int, source: str, dimensions: int | None = None) 
             f"{source} answered {count} texts with something that is no array of numbers of shape "
             f"({count}, {dimensions or 'dimensions'}): {_first_line(error)}"
         ) from error
-    if vectors.ndim != 2 or len(vectors) != count or vectors.shape[1] != (dimensions or max(vectors.shape[1], 1)):
+    of_each_text = vectors.ndim == 2 and len(vectors) == count
+    if not of_each_text or not vectors.shape[1] or dimensions not in (None, vectors.shape[1]):
         raise EmbedderError(
             f"{source} answered {count} texts with an array of shape {vectors.shape}; "
             f"expected ({count}, {dimensions or 'dimensions'}), a vector for each text"

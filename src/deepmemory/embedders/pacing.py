@@ -12,6 +12,7 @@ __all__ = ["Pace", "asked_delay", "backoff"]
 
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 16.0
+_DOUBLINGS = 5  # to the longest; further ones would only overflow
 _LIMITS = ("requests", "tokens")
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
@@ -44,7 +45,7 @@ class Pace:
 
 def backoff(failures: int) -> float:
     """Seconds to wait after some failures in a row: doubling, and random so that clients do not return in step."""
-    longest = min(_FIRST_BACKOFF * 2.0 ** (failures - 1), _LONGEST_BACKOFF)
+    longest = min(_FIRST_BACKOFF * 2.0 ** min(failures - 1, _DOUBLINGS), _LONGEST_BACKOFF)
     return longest * random.uniform(0.5, 1.0)
 
 

@@ -18,7 +18,7 @@ class Fault:
         status: HTTP status of the reply.
         headers: sent with the reply, beside the usual ones.
         body: sent in place of the true reply.
-        change: applied to the JSON of the true reply.
+        change: changes the JSON of the true reply in place; what it returns does not matter.
         delay: seconds to wait before the reply.
         kept: the fraction of the body that is sent before the connection is closed.
     """
@@ -77,7 +77,7 @@ class Fault:
 
     @classmethod
     def altered(cls, change: Callable[[Json], object]) -> "Fault":
-        """The true reply, if it is no stream, with its JSON changed: in place, or by returning another value."""
+        """The true reply, if it is no stream, with its JSON changed in place by a function."""
         return cls(change=change)
 
     @classmethod
@@ -94,5 +94,6 @@ class Fault:
         """The body to send instead of a true reply."""
         if self.body is not None:
             return self.body
-        changed = self.change(reply) if self.change is not None else None
-        return json.dumps(reply if changed is None else changed).encode()
+        if self.change is not None:
+            self.change(reply)
+        return json.dumps(reply).encode()
