@@ -72,7 +72,7 @@ def unit_rows(raw: Any, count: int, source: str, dimensions: int | None = None) 
         )
     _refuse_rows(~np.all(np.isfinite(vectors), axis=1, keepdims=True), source, "NaN or infinite numbers in the vector")
     # Divided by its largest number first, a row of very large or very small numbers has a norm that float64 can hold.
-    largest = np.abs(vectors).max(axis=1, keepdims=True) if count else np.ones((0, 1))
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
     _refuse_rows(largest == 0, source, "a vector of zeros, which has no direction,")
     scaled = vectors / largest
     unit: NDArray[np.float32] = (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
