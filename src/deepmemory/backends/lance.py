@@ -274,8 +274,6 @@ class LanceBackend(Backend):
         def query(table: "Table") -> list[Ranking]:
             return [search_words(table, text, k, condition) for text in queries] if k > 0 else nothing
 
-        if not self._read_only:
-            self._read("index the words", self._upkeep.before_search_text, None)
         return self._read("search", query, nothing)
 
     # The table as a whole

@@ -67,7 +67,7 @@ class VectorSearch:
 
     def _completed(self, query: VectorArray, ranking: Ranking) -> Ranking:
         """The ranking, or an exact one where the graph ran out of neighbours under a narrow filter or deletions."""
-        if len(ranking) >= min(self.k, self._passing()) or not self._may_use_graph():
+        if len(ranking) >= self.k or not self._may_use_graph() or len(ranking) >= self._passing():
             return ranking
         return _by_similarity(self._nearest(query, exact=True))
 

@@ -1,6 +1,6 @@
 """What keeps a LanceDB table fast as it grows: its indexes, and few large files instead of many small ones.
 
-Nothing here is needed for correct results: LanceDB searches rows that no index covers one by one.
+No document is found or missed by what is done here: LanceDB searches rows that no index covers one by one.
 """
 
 import logging
@@ -97,17 +97,6 @@ class Upkeep:
                 if self._is_due(condition):
                     self._run(table, condition)
 
-    def before_search_text(self, table: "Table") -> None:
-        """Index the words where there are more texts than are quickly gone through one by one."""
-        from lancedb.index import FTS
-
-        condition = _Condition.of(table)
-        if "text" in condition.indexes or condition.rows <= _UNINDEXED_ROWS["text"]:
-            return
-        with self._put_off_on_failure(table), self._only_one(wait=False) as chosen:
-            if chosen:
-                table.create_index("text", config=FTS())
-
     def now(self, table: "Table") -> None:
         """Do everything that makes searches faster."""
         with self._only_one(wait=True):
@@ -139,6 +128,7 @@ class Upkeep:
     def _is_due(self, condition: _Condition) -> bool:
         return (
             self._needs_compaction(condition)
+            or "text" not in condition.indexes
             or self._needs_id_index(condition)
             or self._needs_vector_index(condition)
             or any(_is_behind(column, index) for column, index in condition.indexes.items())
@@ -160,12 +150,15 @@ class Upkeep:
         return index.segments > _SEGMENTS_BEFORE_REBUILD
 
     def _run(self, table: "Table", condition: _Condition, *, everything: bool = False) -> None:
-        from lancedb.index import BTree, HnswSq
+        from lancedb.index import FTS, BTree, HnswSq
 
         outdated = any(_is_behind(column, index) for column, index in condition.indexes.items())
         if everything or outdated or self._needs_compaction(condition):
             table.optimize(cleanup_older_than=_OLD_VERSIONS_KEPT)
             self._last_compaction = time.monotonic()
+        if "text" not in condition.indexes:
+            # From the first document on: without an index, words are not stemmed, and their case matters.
+            table.create_index("text", config=FTS())
         if self._needs_id_index(condition):
             table.create_index("id", config=BTree())
         condition = _Condition.of(table)

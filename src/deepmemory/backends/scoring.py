@@ -121,7 +121,8 @@ def _thresholds(scores: NDArray[np.float32], k: int, rounding: NDArray[np.float6
 
 def _rounding(vectors: VectorArray, largest_products: NDArray[np.float64]) -> NDArray[np.float64]:
     """The most by which a float32 sum of as many products as there are dimensions can be off."""
-    return vectors.shape[1] * float(np.finfo(np.float32).eps) * largest_products
+    terms = int(vectors.shape[1])
+    return terms * float(np.finfo(np.float32).eps) * largest_products
 
 
 def _products(query: VectorArray, vectors: VectorArray, rows: NDArray[np.int64]) -> NDArray[np.float64]:
