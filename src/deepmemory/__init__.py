@@ -1,3 +1,81 @@
-"""Deep Memory: learn a small layer on the query embedding that lifts recall, on any vector store."""
+"""Deep Memory: learn a small layer on the query embedding that lifts recall, on any vector store.
+
+    store = deepmemory.VectorStore("./docs-store")
+    ids = store.add(["Ice is frozen water.", ...])
+    job_id = store.deep_memory.train(queries=[...], relevance=[[(ids[0], 1.0)], ...])
+    store.search("what does water become when it freezes?")
+
+The names below are imported when first used, so that ``import deepmemory`` takes milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from deepmemory.errors import (
+    ArtifactError,
+    Cancelled,
+    CapabilityError,
+    DeepMemoryError,
+    EmbedderError,
+    EmbedderMismatchError,
+    IngestError,
+    InputError,
+    JobError,
+    MissingExtraError,
+    NewerFormatError,
+    NotAStoreError,
+    ReadOnlyError,
+    StorageError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from deepmemory.data import Document
+    from deepmemory.jobs import Job
+    from deepmemory.memory import DeepMemory
+    from deepmemory.store import Hit, VectorStore
+
+__all__ = [
+    "ArtifactError",
+    "Cancelled",
+    "CapabilityError",
+    "DeepMemory",
+    "DeepMemoryError",
+    "Document",
+    "EmbedderError",
+    "EmbedderMismatchError",
+    "Hit",
+    "IngestError",
+    "InputError",
+    "Job",
+    "JobError",
+    "MissingExtraError",
+    "NewerFormatError",
+    "NotAStoreError",
+    "ReadOnlyError",
+    "StorageError",
+    "StoreError",
+    "VectorStore",
+    "__version__",
+]
 
 __version__ = "0.1.0"
+
+_ROOMS = {
+    "DeepMemory": "deepmemory.memory",
+    "Document": "deepmemory.data",
+    "Hit": "deepmemory.store",
+    "Job": "deepmemory.jobs",
+    "VectorStore": "deepmemory.store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_ROOMS[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

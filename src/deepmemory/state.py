@@ -128,8 +128,9 @@ class FolderState(State):
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(root)
-        self.location = str(self.root)
+        # Absolute, for a program may change its working directory while the store is open.
+        self.root = Path(root).absolute()
+        self.location = os.fspath(root)
 
     def read(self, name: str) -> bytes | None:
         path = self.root / _checked(name)

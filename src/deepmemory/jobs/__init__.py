@@ -7,7 +7,7 @@ them can create. A job whose process has ended is never seen as running: the rec
 
 from deepmemory.jobs.owner import Owner
 from deepmemory.jobs.records import CANCELLED, COMPLETED, FAILED, FINISHED, PENDING, TRAINING, Job, JobStore
-from deepmemory.jobs.run import JobRun, Work, start
+from deepmemory.jobs.run import JobRun, Work, join, start
 
 __all__ = [
     "CANCELLED",
@@ -21,5 +21,6 @@ __all__ = [
     "JobStore",
     "Owner",
     "Work",
+    "join",
     "start",
 ]

@@ -26,7 +26,7 @@ from deepmemory.jobs.records import (
 )
 from deepmemory.progress import Progress
 
-__all__ = ["JobRun", "Work", "start"]
+__all__ = ["JobRun", "Work", "join", "start"]
 
 _BY_INTERRUPT = "the program that ran it was interrupted"
 _HEARTBEAT_SECONDS = 15.0
@@ -204,6 +204,23 @@ def start(jobs: JobStore, job: Job, work: Work, *, progress: Progress | None = N
             run.left.set()
 
     threading.Thread(target=target, name=f"deepmemory-job-{job.id}").start()
+
+
+def join(job_id: str, timeout: float | None = None) -> bool:
+    """Wait for a job of this process to leave its thread.
+
+    Args:
+        job_id: any job's id.
+        timeout: at most this many seconds.
+
+    Returns:
+        False at once where this process does not work on it.
+    """
+    run = _runs.get(job_id)
+    if run is None:
+        return False
+    run.left.wait(timeout)
+    return True
 
 
 @lru_cache(maxsize=1)
