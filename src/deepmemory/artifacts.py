@@ -7,8 +7,10 @@ runs no code; the checksum finds what was cut off or altered.
 
 import hashlib
 import json
+import math
 import re
 import threading
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -163,6 +165,7 @@ class LayerArchive:
     def __init__(self, state: State) -> None:
         self._state = state
         self._loaded: dict[str, SavedLayer] = {}
+        self._seen: tuple[float, str | None] = (-math.inf, None)
         self._lock = threading.Lock()
 
     def save(
@@ -217,9 +220,16 @@ class LayerArchive:
         return saved
 
     def active(self) -> str | None:
-        """The name of the active layer; None where searches go untransformed."""
-        events = self._state.list(_EVENTS)
-        return _name_of(self._event(events[-1])) if events else None
+        """The name of the active layer; None where searches go untransformed.
+
+        What another process has changed is seen at once in a folder, and within seconds in a bucket, where every
+        look costs a request.
+        """
+        at, name = self._seen
+        if time.monotonic() - at >= self._state.poll_seconds:
+            name = self._current(self._state.list(_EVENTS))
+            self._seen = (time.monotonic(), name)
+        return name
 
     def activate(self, name: str | None) -> None:
         """Make a saved layer the active one, after verifying it; None makes searches go untransformed.
@@ -231,7 +241,7 @@ class LayerArchive:
             self.load(name)
         while True:
             events = self._state.list(_EVENTS)
-            if (_name_of(self._event(events[-1])) if events else None) == name:
+            if self._current(events) == name:
                 return
             if self._record(events, name=name, before=events[-1] if events else None):
                 return
@@ -297,11 +307,16 @@ class LayerArchive:
             raise ArtifactError(f"there is no layer {name!r} in {self._state.location}; the layers are: {known}")
         return data
 
+    def _current(self, events: tuple[str, ...]) -> str | None:
+        return _name_of(self._event(events[-1])) if events else None
+
     def _record(self, events: tuple[str, ...], *, name: str | None, before: str | None) -> bool:
         """Add the event that follows the given ones; False where another process has added one meanwhile."""
         number = int(events[-1].rpartition("/")[2].removesuffix(".json")) + 1 if events else 1
         event = {"name": name, "before": before, "at": datetime.now(UTC).isoformat(), "by": uuid.uuid4().hex}
-        return self._state.write_new(f"{_EVENTS}/{number:08d}.json", json.dumps(event).encode())
+        is_ours = self._state.write_new(f"{_EVENTS}/{number:08d}.json", json.dumps(event).encode())
+        self._seen = (-math.inf, None)
+        return is_ours
 
     def _event(self, blob: str) -> dict[str, Any]:
         try:
