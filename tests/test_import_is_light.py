@@ -1,5 +1,6 @@
 """`import deepmemory` costs milliseconds: nothing heavy is loaded before it is used."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -61,3 +62,7 @@ def test_every_public_name_is_there():
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'VectorStorage'"):
         _ = deepmemory.VectorStorage
+
+
+def test_the_version_is_the_packages():
+    assert deepmemory.__version__ == importlib.metadata.version("deepmemory")

@@ -11,6 +11,7 @@ The names below are imported when first used, so that ``import deepmemory`` take
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from deepmemory._version import __version__
 from deepmemory.errors import (
     ArtifactError,
     Cancelled,
@@ -58,8 +59,6 @@ __all__ = [
     "VectorStore",
     "__version__",
 ]
-
-__version__ = "0.1.0"
 
 _ROOMS = {
     "DeepMemory": "deepmemory.memory",
