@@ -78,8 +78,8 @@ class LanceBackend(Backend):
         self._upkeep = Upkeep(index_threshold, folder)
 
     def _connect(self, storage_options: Mapping[str, str] | None) -> "DBConnection":
-        # The engine warns about this setting unless it is made; what it would add to the statistics is not used here.
-        os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
+        # By default the engine writes to stderr what is handled here, such as a compaction that will be tried again.
+        os.environ.setdefault("LANCEDB_LOG", "error")
         import lancedb
 
         with engine_errors("open the documents", self._location):

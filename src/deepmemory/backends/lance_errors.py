@@ -20,6 +20,8 @@ _LONGEST_REASON = 300
 
 _MISSING_TABLE = re.compile(r"^Table '\w+' was not found|Not found: [^,]*/_versions\b")
 _RUST_PREFIX = re.compile(r"^(lance error: )?(LanceError\(\w+\): )?")
+# An object store's own words, inside the debugging output of the client that asked it.
+_REMOTE_REASON = re.compile(r'<Code>(?P<code>\w+)</Code>\s*<Message>(?P<reply>[^<]*)|message: "(?P<system>[^"]+)"')
 _RUST_SOURCE_LINE = re.compile(r",? /\S+\.rs:\d+(:\d+)?$")
 
 
@@ -80,6 +82,9 @@ def _reason(error: Exception) -> str:
         return "a file of the table is damaged; restore it from a copy, or delete the store and fill it again"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    remote = _REMOTE_REASON.search(str(error))
+    if remote:
+        return remote["system"] or f"{remote['reply']} ({remote['code']})"
     first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     reason = _RUST_SOURCE_LINE.sub("", _RUST_PREFIX.sub("", first_line))
     return reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + "..."

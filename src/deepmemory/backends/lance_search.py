@@ -116,7 +116,8 @@ def search_words(table: "Table", text: str, k: int, condition: str | None) -> Ra
     from lancedb.query import MatchQuery
 
     # As a string alone, a text in double quotes would be a phrase, for which the index would need positions.
-    match = MatchQuery(text, "text")  # type: ignore[call-arg]
+    encodable = text.encode(errors="replace").decode()  # half of a surrogate pair is part of no word
+    match = MatchQuery(encodable, "text")  # type: ignore[call-arg]
     search = table.search(match, query_type="fts").select(["id", "_score"]).limit(k)
     rows = (search.where(condition, prefilter=True) if condition else search).to_arrow()
     return _ranking(rows.column("id").to_pylist(), np.asarray(rows.column("_score"), dtype=np.float32))

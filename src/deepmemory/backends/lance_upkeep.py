@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
+from deepmemory.backends.lance_errors import is_conflict
+
 if TYPE_CHECKING:
     from lancedb.table import Table
 
@@ -108,7 +110,8 @@ class Upkeep:
         try:
             yield
         except Exception as error:
-            _log.warning("upkeep of the table %s was put off: %s", table.name, error)
+            level = logging.DEBUG if is_conflict(error) else logging.WARNING
+            _log.log(level, "upkeep of the table %s was put off: %s", table.name, error)
 
     @contextmanager
     def _only_one(self, *, wait: bool) -> Iterator[bool]:
@@ -153,9 +156,15 @@ class Upkeep:
         from lancedb.index import FTS, BTree, HnswSq
 
         outdated = any(_is_behind(column, index) for column, index in condition.indexes.items())
+        conflict: Exception | None = None
         if everything or outdated or self._needs_compaction(condition):
-            table.optimize(cleanup_older_than=_OLD_VERSIONS_KEPT)
-            self._last_compaction = time.monotonic()
+            try:
+                table.optimize(cleanup_older_than=_OLD_VERSIONS_KEPT)
+                self._last_compaction = time.monotonic()
+            except Exception as error:
+                if not is_conflict(error):
+                    raise
+                conflict = error  # compacting lost against another writer; making an index needs no such luck
         if "text" not in condition.indexes:
             # From the first document on: without an index, words are not stemmed, and their case matters.
             table.create_index("text", config=FTS())
@@ -168,6 +177,8 @@ class Upkeep:
             graph = HnswSq(distance_type="cosine", m=_NEIGHBOURS, ef_construction=_CANDIDATES_WHILE_BUILDING)
             table.create_index("vector", config=graph)
         self._fragments_after_last = condition.fragments
+        if conflict is not None:
+            raise conflict
 
 
 def _is_behind(column: str, index: _Index) -> bool:
