@@ -25,6 +25,14 @@ HELD_OUT, HELD_OUT_RELEVANCE = synonyms.questions(TEXTS, IDS, n=60, seed=5)
 
 
 @pytest.fixture
+def filled():
+    """A store in memory with the documents of `synonyms`; across processes it is `test_memory_processes`."""
+    with VectorStore("memory://", embedder=synonyms.word_vectors) as store:
+        store.add(TEXTS, ids=IDS)
+        yield store
+
+
+@pytest.fixture
 def memory(filled):
     return filled.deep_memory
 

@@ -267,7 +267,7 @@ for number in range(10_000):
 
 def test_what_was_acknowledged_survives_kill_9_during_add(tmp_path, spawn):
     acknowledged = -1
-    for _ in range(3):
+    for _ in range(2):
         adder = spawn(ADDER, tmp_path / "store")
         seen = [int(adder.stdout.readline()) for _ in range(3)]
         adder.kill()
