@@ -1,0 +1,124 @@
+"""Search through a backend with a layer: one transform, then the engine's ordinary search, index and filters.
+
+A layer's prior and query memory raise labelled documents only. Those that the engine returned get their bonus there
+and then. One that it did not return may still belong among the first k: the layer carries the labelled documents'
+vectors, so its score is known beforehand, and only the few that would get in are fetched, by id and under the same
+filter. So a document that was deleted, or that the filter keeps out, never comes back, and one whose vector has
+changed since training is scored by the vector that it has now.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepmemory.backends.base import Backend, Distance, Filter, Ranking
+from deepmemory.transform import Layer, unit_rows
+
+__all__ = ["retrieve"]
+
+Vectors: TypeAlias = NDArray[np.float32]
+
+MARGIN = 10
+"""Hits asked of the engine beyond k: most documents that a bonus lifts into the first k are just below them, and
+need not be fetched."""
+
+
+def retrieve(
+    backend: Backend,
+    query_vectors: Vectors,
+    k: int,
+    *,
+    layer: Layer | None,
+    distance: Distance = "cosine",
+    filter: Filter | None = None,
+) -> list[Ranking]:
+    """Rank documents for a batch of queries, with a layer or without.
+
+    Args:
+        backend: where the documents are.
+        query_vectors: ``(n, dim)`` float32, as the embedder gave them.
+        k: hits a query.
+        layer: None, or the identity, is the plain search.
+        distance: how the backend compares vectors.
+        filter: metadata that hits must have.
+
+    Returns:
+        a ranking for each query; scores are similarities, plus the layer's bonus for labelled documents.
+
+    Raises:
+        StorageError: the engine failed.
+    """
+    if layer is None or layer.is_identity:
+        return backend.search(query_vectors, k, distance=distance, filter=filter)
+    moved = layer.transform(query_vectors)
+    if not layer.has_bonus:
+        return backend.search(moved, k, distance=distance, filter=filter)
+    found = backend.search(moved, k + MARGIN, distance=distance, filter=filter)
+    merge = _Merge(layer, moved, layer.bonus(query_vectors), k, distance)
+    proposals = [merge.proposals(row, ranking) for row, ranking in enumerate(found)]
+    wanted = sorted({layer.document_ids[place] for places in proposals for place in places.tolist()})
+    fetched = backend.get_vectors([str(i) for i in wanted], filter=filter) if wanted else {}
+    return [merge.ranking(row, found[row], proposals[row], fetched) for row in range(len(found))]
+
+
+@dataclass(frozen=True, eq=False)
+class _Merge:
+    """One batch of queries on its way from the engine's hits to the layer's.
+
+    Attributes:
+        layer: with a bonus.
+        moved: ``(n, dim)``, the transformed queries.
+        bonus: ``(n, n_labelled)``.
+        k: hits wanted.
+        distance: of the backend.
+    """
+
+    layer: Layer
+    moved: Vectors
+    bonus: Vectors
+    k: int
+    distance: Distance
+
+    def proposals(self, row: int, ranking: Ranking) -> NDArray[np.int64]:
+        """Places of the labelled documents that the engine did not return and that may belong among the first k."""
+        places = np.flatnonzero(self.bonus[row] > 0)
+        if len(ranking) < self.k + MARGIN or not len(places):
+            return places[:0]  # the engine has returned everything there is
+        scores = np.sort(self._raised(row, ranking))[::-1]
+        vectors = self.layer.document_vectors
+        assert vectors is not None  # a layer with a bonus carries its documents
+        estimate = self._similarity(row, vectors[places]) + self.bonus[row, places]
+        returned = set(ranking.ids)
+        return places[
+            [e >= scores[self.k - 1] and i not in returned for e, i in zip(estimate, self._ids(places), strict=True)]
+        ]
+
+    def ranking(
+        self, row: int, ranking: Ranking, proposals: NDArray[np.int64], fetched: Mapping[str, Vectors]
+    ) -> Ranking:
+        """The first k of the engine's hits and the proposals that exist, scored alike."""
+        ids, scores = list(ranking.ids), self._raised(row, ranking)
+        alive = [(place, i) for place, i in zip(proposals.tolist(), self._ids(proposals), strict=True) if i in fetched]
+        if alive:
+            vectors = np.stack([fetched[i] for _, i in alive])
+            extra = self._similarity(row, vectors) + self.bonus[row, [place for place, _ in alive]]
+            ids += [i for _, i in alive]
+            scores = np.concatenate([scores, extra])
+        order = sorted(range(len(ids)), key=lambda j: (-scores[j], ids[j]))[: self.k]
+        return Ranking(ids=tuple(ids[j] for j in order), scores=scores[order].astype(np.float32))
+
+    def _raised(self, row: int, ranking: Ranking) -> Vectors:
+        place_of = self.layer.place_of
+        places = [place_of.get(i, -1) for i in ranking.ids]
+        return ranking.scores + np.where(np.array(places, dtype=np.int64) >= 0, self.bonus[row, places], 0)
+
+    def _similarity(self, row: int, vectors: Vectors) -> Vectors:
+        compared = unit_rows(vectors) if self.distance == "cosine" else vectors
+        similarity: Vectors = compared @ self.moved[row]
+        return similarity
+
+    def _ids(self, places: NDArray[np.int64]) -> list[str]:
+        return [str(self.layer.document_ids[place]) for place in places.tolist()]

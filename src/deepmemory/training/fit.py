@@ -1,0 +1,196 @@
+"""`fit`: arrays in, layer out."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deepmemory.errors import InputError
+from deepmemory.progress import Progress
+from deepmemory.training.crossvalidation import cross_validate, make_folds
+from deepmemory.training.evidence import NO_EVIDENCE, Evidence, gather
+from deepmemory.training.labels import Labels
+from deepmemory.training.objective import Problem
+from deepmemory.training.pool import document_pool
+from deepmemory.training.report import FitReport
+from deepmemory.training.settings import IDENTITY, PENALTIES, Settings
+from deepmemory.training.workers import Workers
+from deepmemory.transform import Layer, QueryMemory, as_matrix, unit_rows
+
+__all__ = ["FitResult", "fit"]
+
+Matrix: TypeAlias = NDArray[np.float32]
+
+MIN_QUERIES = 10
+"""Fewer can't be divided into folds that say anything."""
+
+FINAL_TOLERANCE = 1e-5
+FINAL_ITERATIONS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A layer and why it is what it is.
+
+    Attributes:
+        layer: the identity where nothing passed the gate.
+        report: what was compared, with cross-validated figures.
+    """
+
+    layer: Layer
+    report: FitReport
+
+
+def fit(
+    query_vectors: ArrayLike,
+    document_vectors: ArrayLike,
+    relevance: Sequence[Sequence[tuple[int, float]]],
+    *,
+    seed: int = 0,
+    distance: Literal["cosine", "dot"] = "cosine",
+    progress: Progress | None = None,
+) -> FitResult:
+    """Learn a layer from queries whose right answers are known.
+
+    The candidates (penalty of the linear layer, prior, query memory; the identity among them) are compared by
+    cross-validation over held-out queries and over held-out documents; the winner is trained on everything. Where
+    none beats the identity by more than noise, the layer is the identity, and the report says why.
+
+    Args:
+        query_vectors: ``(n_queries, dim)``; taken as unit norm, or made so.
+        document_vectors: ``(n_documents, dim)``; with ``"cosine"`` taken as unit norm, or made so. Never changed.
+        relevance: for each query the ``(row of document_vectors, grade)`` pairs that answer it, grades above 0.
+        seed: of the folds; the same seed gives the same bytes on the same machine.
+        distance: how the store compares vectors.
+        progress: called with (done, total) as work goes on, several times a second and always on the thread
+            that called `fit`; may raise `Cancelled`.
+
+    Raises:
+        InputError: shapes that don't fit, values that are not finite, relevance that names no row; all at once.
+
+    Example:
+        >>> result = fit(query_vectors, document_vectors, [[(7, 1.0)], [(2, 1.0), (9, 0.5)]])
+        >>> rows, scores = result.layer.rank(new_query_vectors, document_vectors, k=10)
+    """
+    started = time.perf_counter()
+    queries, documents, labels = _checked(query_vectors, document_vectors, relevance, distance)
+    training = _Training(queries, documents, labels, distance, seed, started, progress)
+    return training.run()
+
+
+@dataclass(eq=False)
+class _Training:
+    queries: Matrix
+    documents: Matrix
+    labels: Labels
+    distance: Literal["cosine", "dot"]
+    seed: int
+    started: float
+    progress: Progress | None
+    done: int = 0
+    total: int = len(PENALTIES) + 1
+
+    def run(self) -> FitResult:
+        if self.labels.n_queries < MIN_QUERIES:
+            reason = f"too few queries to learn from: {self.labels.n_queries}, and at least {MIN_QUERIES} are needed"
+            return self._result(None, NO_EVIDENCE, reason)
+        folds = make_folds(self.queries, self.labels, self.seed)
+        with Workers(self._report_progress) as workers:
+            pool_documents, pool_labels = self._pool()
+            runs = cross_validate(
+                self.queries, pool_documents, pool_labels, folds, workers=workers, on_done=self._advance
+            )
+            evidence = gather(runs, seed=self.seed)
+            layer = self._train(evidence.winner, workers) if evidence.passes else None
+        return self._result(layer, evidence, evidence.reason())
+
+    def _pool(self) -> tuple[Matrix, Labels]:
+        rng = np.random.default_rng(self.seed)
+        rows = document_pool(self.queries, self.documents, self.labels.labelled, rng)
+        if rows is None:
+            return self.documents, self.labels
+        return self.documents[rows], self.labels.renumbered(rows)
+
+    def _train(self, settings: Settings, workers: Workers) -> Layer:
+        labelled = self.labels.labelled
+        vectors = np.ascontiguousarray(self.documents[labelled])
+        problem = Problem.build(self.queries, vectors, self.labels.targets(labelled))
+        z = problem.start
+        for penalty in PENALTIES:
+            if settings.penalty is None or penalty < settings.penalty:
+                break
+            z = problem.solve(
+                penalty,
+                z,
+                tolerance=FINAL_TOLERANCE,
+                max_iterations=FINAL_ITERATIONS,
+                on_step=workers.check,
+                blocks=workers.map,
+            )
+        layer = Layer(dimensions=self.queries.shape[1], matrix=problem.matrix(z), distance=self.distance)
+        if not settings.has_bonus:
+            return layer
+        return replace(
+            layer,
+            document_ids=tuple(labelled.tolist()),
+            document_vectors=vectors,
+            prior=settings.prior,
+            memory=self._memory(settings, labelled) if settings.gain else None,
+        )
+
+    def _memory(self, settings: Settings, labelled: NDArray[np.int64]) -> QueryMemory:
+        return QueryMemory.build(
+            self.queries,
+            self.labels.query,
+            np.searchsorted(labelled, self.labels.document),
+            self.labels.grade,
+            threshold=settings.threshold,
+            gain=settings.gain,
+        )
+
+    def _result(self, layer: Layer | None, evidence: Evidence, reason: str) -> FitResult:
+        self.done = self.total
+        self._report_progress()
+        report = FitReport(
+            active=layer is not None,
+            reason=reason,
+            n_queries=self.labels.n_queries,
+            n_documents=len(self.documents),
+            n_labelled=len(self.labels.labelled),
+            settings=evidence.winner if layer is not None else IDENTITY,
+            by_query=evidence.by_query,
+            by_document=evidence.by_document,
+            candidates=evidence.candidates,
+            seconds=time.perf_counter() - self.started,
+            seed=self.seed,
+        )
+        return FitResult(layer or Layer.identity(self.queries.shape[1], distance=self.distance), report)
+
+    def _report_progress(self) -> None:
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+    def _advance(self) -> None:
+        self.done += 1
+        self._report_progress()
+
+
+def _checked(
+    query_vectors: ArrayLike,
+    document_vectors: ArrayLike,
+    relevance: Sequence[Sequence[tuple[int, float]]],
+    distance: Literal["cosine", "dot"],
+) -> tuple[Matrix, Matrix, Labels]:
+    if distance not in ("cosine", "dot"):
+        raise InputError(f'distance should be "cosine" or "dot"; it is {distance!r}')
+    documents = as_matrix(document_vectors, None, "document_vectors")
+    queries = as_matrix(query_vectors, documents.shape[1], "query_vectors")
+    for name, vectors in (("query_vectors", queries), ("document_vectors", documents)):
+        zero = np.flatnonzero(~vectors.any(axis=1))
+        if len(zero):
+            raise InputError([f"{name}[{row}] is all zeros, which points nowhere" for row in zero.tolist()])
+    labels = Labels.from_relevance(relevance, n_queries=len(queries), n_documents=len(documents))
+    return unit_rows(queries), unit_rows(documents) if distance == "cosine" else documents, labels

@@ -1,0 +1,60 @@
+"""Which documents the cross-validation ranks, where there are too many to rank them all."""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["POOL_SIZE", "document_pool"]
+
+Matrix: TypeAlias = NDArray[np.float32]
+
+POOL_SIZE = 20_000
+"""Documents that are ranked without a second thought."""
+
+_QUERIES = 2_000
+_HARDEST = 100
+_BLOCK = 8192
+
+
+def document_pool(
+    query_vectors: Matrix, document_vectors: Matrix, labelled: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64] | None:
+    """The labelled documents and those that compete with them for the first ranks.
+
+    A document that is far from every query is never among the first ten, with the layer or without. So beyond
+    `POOL_SIZE` documents only the nearest of each query (of a sample of 2,000) are kept. The documents are read in
+    blocks; the full product of queries and documents never exists.
+
+    Args:
+        query_vectors: ``(n, dim)``.
+        document_vectors: ``(n_documents, dim)``.
+        labelled: rows of the labelled documents.
+        rng: draws the sample of queries.
+
+    Returns:
+        rows of ``document_vectors``, ascending; None for all of them.
+    """
+    n_documents = len(document_vectors)
+    if n_documents <= POOL_SIZE:
+        return None
+    queries = query_vectors
+    if len(queries) > _QUERIES:
+        queries = queries[np.sort(rng.choice(len(queries), _QUERIES, replace=False))]
+    nearest = _nearest(queries, document_vectors, max(10, min(_HARDEST, 2 * POOL_SIZE // len(queries))))
+    return np.union1d(nearest, labelled)
+
+
+def _nearest(queries: Matrix, documents: Matrix, k: int) -> NDArray[np.int64]:
+    best_scores = np.full((len(queries), 0), -np.inf, dtype=np.float32)
+    best_rows = np.zeros((len(queries), 0), dtype=np.int64)
+    for start in range(0, len(documents), _BLOCK):
+        scores = queries @ documents[start : start + _BLOCK].T
+        rows = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
+        best_scores = np.concatenate([best_scores, scores], axis=1)
+        best_rows = np.concatenate([best_rows, rows], axis=1)
+        if best_scores.shape[1] > k:
+            kept = np.argpartition(-best_scores, k - 1, axis=1)[:, :k]
+            best_scores = np.take_along_axis(best_scores, kept, axis=1)
+            best_rows = np.take_along_axis(best_rows, kept, axis=1)
+    return np.unique(best_rows)

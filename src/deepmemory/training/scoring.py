@@ -1,0 +1,158 @@
+"""How well every candidate ranks the held-out queries of a fold, at little more than the price of one.
+
+Prior and memory raise labelled documents only, so among the unlabelled ones the order under a given linear layer is
+the same for all candidates: their best hundred scores are found once, and the rank of a relevant document under any
+candidate is one more than the unlabelled and the labelled documents that score higher.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepmemory.training.labels import Labels
+from deepmemory.training.settings import MEMORIES, PRIORS, Settings
+from deepmemory.transform import QueryMemory, unit_rows
+
+__all__ = ["DEPTH", "FoldScorer", "Ranks", "ideal_gain"]
+
+Matrix: TypeAlias = NDArray[np.float32]
+Rows: TypeAlias = NDArray[np.int64]
+
+DEPTH = 10
+"""Candidates are compared by nDCG@10."""
+
+EXACT = 100
+"""Ranks are told apart down to here; whatever is ranked lower is as good as not found."""
+
+_SCORE_BLOCK = 1 << 24
+"""Scores of queries by documents held at once: 64 MiB of float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Where the relevant documents of some queries were ranked.
+
+    Attributes:
+        labels: the queries' relevant documents.
+        rank: ``(n_pairs,)`` int64 from 1; exact up to `EXACT`, and above it where the document is ranked lower.
+    """
+
+    labels: Labels
+    rank: Rows
+
+    def ndcg(self) -> NDArray[np.float64]:
+        """nDCG@10 by query, ``(n_queries,)``; as `deepmemory.metrics.ndcg`."""
+        found = np.where(self.rank <= DEPTH, self.labels.grade / np.log2(self.rank + 1.0), 0.0)
+        return _sum_by_query(self.labels, found) / ideal_gain(self.labels)
+
+    def depth(self) -> NDArray[np.float64]:
+        """How far down the relevant documents are: grade-weighted mean log2 rank, ``(n_queries,)``, 0 at the top.
+
+        Unlike nDCG@10 it moves with every relevant document that moves, which makes it the better witness of
+        whether anything was learned at all.
+        """
+        logarithm = np.log2(np.minimum(self.rank, EXACT + 1))
+        grade = self.labels.grade
+        return _sum_by_query(self.labels, grade * logarithm) / _sum_by_query(self.labels, grade)
+
+    def recall(self, k: int) -> NDArray[np.float64]:
+        """Recall@k by query for k up to `DEPTH`, ``(n_queries,)``; as `deepmemory.metrics.recall`."""
+        return _sum_by_query(self.labels, self.rank <= k) / _sum_by_query(self.labels, np.ones_like(self.rank))
+
+
+def ideal_gain(labels: Labels) -> NDArray[np.float64]:
+    """The discounted gain of the best possible ten hits of each query, ``(n_queries,)``."""
+    order = np.lexsort((-labels.grade, labels.query))
+    best_first = Labels(labels.n_queries, labels.query[order], labels.document[order], labels.grade[order])
+    first = np.searchsorted(best_first.query, np.arange(labels.n_queries))
+    place = np.arange(len(order)) - first[best_first.query]
+    gain = np.where(place < DEPTH, best_first.grade / np.log2(place + 2.0), 0.0)
+    return _sum_by_query(best_first, gain)
+
+
+def _sum_by_query(labels: Labels, values: NDArray[np.generic]) -> NDArray[np.float64]:
+    return np.bincount(labels.query, values.astype(np.float64), labels.n_queries).astype(np.float64)
+
+
+class FoldScorer:
+    """Ranks the held-out queries of one fold under one linear layer after another."""
+
+    def __init__(
+        self,
+        held_out_queries: Matrix,
+        held_out_labels: Labels,
+        documents: Matrix,
+        *,
+        train_queries: Matrix,
+        train_labels: Labels,
+    ) -> None:
+        """Prepare what does not depend on the linear layer.
+
+        Args:
+            held_out_queries: ``(n, dim)`` unit norm.
+            held_out_labels: their relevant documents, rows of ``documents``.
+            documents: ``(n_documents, dim)``, what is ranked.
+            train_queries: ``(n_train, dim)`` unit norm.
+            train_labels: their relevant documents; these are what counts as labelled in this fold.
+        """
+        self._queries = held_out_queries
+        self._labels = held_out_labels
+        self._documents = documents
+        self._labelled = train_labels.labelled
+        self._is_unlabelled = np.ones(len(documents), dtype=bool)
+        self._is_unlabelled[self._labelled] = False
+        pair_document = np.searchsorted(self._labelled, train_labels.document)
+        memory = QueryMemory.build(train_queries, train_labels.query, pair_document, train_labels.grade)
+        self._nearest = memory.nearest(held_out_queries)
+        place = np.minimum(np.searchsorted(self._labelled, held_out_labels.document), len(self._labelled) - 1)
+        self._pair_is_labelled = self._labelled[place] == held_out_labels.document
+        self._pair_place = place
+
+    def ranks(self, matrix: Matrix | None) -> dict[Settings, Ranks]:
+        """Rank under every candidate that shares a linear layer.
+
+        Args:
+            matrix: ``A (dim, dim)``; None for the identity, whose only candidate is `IDENTITY` itself.
+
+        Returns:
+            the ranks by candidate; the candidates' ``penalty`` is left None, for the caller to fill in.
+        """
+        settings = [Settings(None)]
+        if matrix is not None:
+            settings = [Settings(None, p, threshold, gain) for threshold, gain in MEMORIES for p in PRIORS]
+        ranks = {s: np.empty(len(self._labels.query), dtype=np.int64) for s in settings}
+        step = max(1, _SCORE_BLOCK // len(self._documents))
+        for start in range(0, len(self._queries), step):
+            self._rank_block(slice(start, start + step), matrix, ranks)
+        return {s: Ranks(self._labels, rank) for s, rank in ranks.items()}
+
+    def _rank_block(self, block: slice, matrix: Matrix | None, ranks: dict[Settings, Rows]) -> None:
+        x = self._queries[block]
+        if matrix is not None:
+            x = unit_rows(x + x @ matrix)
+        scores = x @ self._documents.T
+        pairs = slice(*np.searchsorted(self._labels.query, (block.start, block.start + len(x))))
+        query = self._labels.query[pairs] - block.start
+        own = scores[query, self._labels.document[pairs]]
+        is_labelled, place = self._pair_is_labelled[pairs], self._pair_place[pairs]
+
+        labelled = scores[:, self._labelled]
+        scores[:, self._labelled] = -np.inf
+        depth = min(EXACT, scores.shape[1])
+        best = -np.partition(-scores, depth - 1, axis=1)[:, :depth][query]
+
+        previous, raised = None, labelled
+        for settings, rank in ranks.items():
+            if (settings.threshold, settings.gain) != previous:
+                previous = (settings.threshold, settings.gain)
+                bonus = np.maximum(0, self._nearest[block] - settings.threshold)
+                raised = labelled + np.float32(settings.gain) * bonus
+                others = raised[query]
+                raised_own = np.where(is_labelled, others[np.arange(len(query)), place], own)
+            prior = np.float32(settings.prior)
+            # each side's threshold on its own: (score + prior) - prior may round to less than the score itself
+            among_labelled = np.where(is_labelled, raised_own, own - prior)[:, None]
+            among_unlabelled = np.where(is_labelled, raised_own + prior, own)[:, None]
+            rank[pairs] = 1 + (best > among_unlabelled).sum(axis=1) + (others > among_labelled).sum(axis=1)

@@ -1,0 +1,328 @@
+"""`fit`: what it recovers, what it leaves alone, and that its mathematics is what its text says."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from deepmemory.errors import Cancelled, InputError
+from deepmemory.metrics import judge_rows, ndcg, recall
+from deepmemory.training import fit
+from deepmemory.training.folds import document_folds, query_folds
+from deepmemory.training.labels import Labels
+from deepmemory.training.objective import Problem
+from deepmemory.training.pool import document_pool
+from deepmemory.training.scoring import FoldScorer
+from deepmemory.training.settings import Settings
+from deepmemory.transform import Layer, QueryMemory, unit_rows
+
+DIM = 24
+
+
+def unit(rng, n, dim=DIM):
+    return unit_rows(rng.standard_normal((n, dim)).astype(np.float32))
+
+
+def planted(seed=0, n_queries=240, n_documents=400, turn=0.9, noise=0.35, dim=DIM):
+    """Queries are noisy copies of their documents, turned by one and the same rotation."""
+    rng = np.random.default_rng(seed)
+    documents = unit(rng, n_documents, dim)
+    generator = rng.standard_normal((dim, dim))
+    rotation, _ = np.linalg.qr(np.eye(dim) + turn * (generator - generator.T) / np.sqrt(dim))
+    answers = rng.integers(0, n_documents, n_queries)
+    noisy = documents[answers] + noise * rng.standard_normal((n_queries, dim)) / np.sqrt(dim)
+    return unit_rows((noisy @ rotation).astype(np.float32)), documents, [[(int(a), 1.0)] for a in answers]
+
+
+def mean_ndcg(layer, queries, documents, relevance):
+    rows, _ = layer.rank(queries, documents, k=10)
+    return ndcg(judge_rows(rows, [dict(r) for r in relevance]), 10).mean()
+
+
+def test_a_planted_rotation_is_undone_for_queries_that_took_no_part():
+    queries, documents, relevance = planted(n_queries=400)
+    result = fit(queries[:300], documents, relevance[:300])
+    before = mean_ndcg(Layer.identity(DIM), queries[300:], documents, relevance[300:])
+    after = mean_ndcg(result.layer, queries[300:], documents, relevance[300:])
+    assert result.report.active
+    assert before < 0.3
+    assert after > before + 0.3
+
+
+def test_the_cross_validated_lift_is_what_new_queries_get():
+    queries, documents, relevance = planted(seed=3, n_queries=700)
+    result = fit(queries[:300], documents, relevance[:300])
+    gained = mean_ndcg(result.layer, queries[300:], documents, relevance[300:]) - mean_ndcg(
+        Layer.identity(DIM), queries[300:], documents, relevance[300:]
+    )
+    low, high = result.report.interval
+    assert low - 0.05 < gained < high + 0.1  # a little above is right: folds train on four fifths
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_that_say_nothing_teach_nothing(seed):
+    rng = np.random.default_rng(seed)
+    documents = unit(rng, 300)
+    answers = rng.integers(0, 300, 120)
+    queries = unit_rows((documents[answers] + 0.8 * unit(rng, 120)).astype(np.float32))
+    shuffled = [[(int(a), 1.0)] for a in rng.permutation(answers)]
+    report = fit(queries, documents, shuffled, seed=seed).report
+    assert not report.active
+    assert "no candidate beat the plain search" in report.reason
+
+
+def test_where_the_search_is_perfect_already_the_layer_stays_off():
+    rng = np.random.default_rng(0)
+    documents = unit(rng, 200)
+    answers = rng.integers(0, 200, 80)
+    queries = unit_rows((documents[answers] + 0.01 * unit(rng, 80)).astype(np.float32))
+    result = fit(queries, documents, [[(int(a), 1.0)] for a in answers])
+    assert result.layer.is_identity
+    assert not result.report.active
+    assert "no headroom" in result.report.reason
+    assert result.report.lift == 0
+
+
+def test_too_few_queries_are_said_to_be_too_few():
+    queries, documents, relevance = planted(n_queries=9)
+    report = fit(queries, documents, relevance).report
+    assert not report.active
+    assert report.reason == "too few queries to learn from: 9, and at least 10 are needed"
+    assert report.as_dict()["lift"] == 0
+
+
+def test_the_same_call_twice_gives_the_same_bytes_and_changes_no_input():
+    queries, documents, relevance = planted()
+    inputs = queries.copy(), documents.copy()
+    first, second = (fit(queries, documents, relevance, seed=7) for _ in range(2))
+    arrays, again = first.layer.to_arrays(), second.layer.to_arrays()
+    assert arrays.keys() == again.keys()
+    assert all(arrays[name].tobytes() == again[name].tobytes() for name in arrays)
+    assert first.report.by_query == second.report.by_query
+    np.testing.assert_array_equal(queries, inputs[0])
+    np.testing.assert_array_equal(documents, inputs[1])
+
+
+def test_the_order_of_the_corpus_does_not_matter():
+    queries, documents, relevance = planted()
+    order = np.random.default_rng(1).permutation(len(documents))
+    place = np.argsort(order)
+    moved = [[(int(place[d]), g) for d, g in r] for r in relevance]
+    one, other = fit(queries, documents, relevance), fit(queries, documents[order], moved)
+    assert mean_ndcg(one.layer, queries, documents, relevance) == pytest.approx(
+        mean_ndcg(other.layer, queries, documents[order], moved), abs=0.03
+    )
+
+
+def test_vectors_of_any_length_and_type_are_taken_as_directions():
+    queries, documents, relevance = planted()
+    scaled = fit((queries * 3).astype(np.float64), documents * 0.5, relevance)
+    plain = fit(queries, documents, relevance)
+    assert mean_ndcg(scaled.layer, queries, documents, relevance) == pytest.approx(
+        mean_ndcg(plain.layer, queries, documents, relevance), abs=0.03
+    )
+
+
+def test_with_dot_product_the_lengths_of_documents_count():
+    queries, documents, relevance = planted()
+    lengths = np.random.default_rng(0).uniform(0.5, 1.5, (len(documents), 1)).astype(np.float32)
+    result = fit(queries, documents * lengths, relevance, distance="dot")
+    rows, scores = result.layer.rank(queries, documents * lengths, k=3)
+    assert result.layer.distance == "dot"
+    plain = result.layer.transform(queries) @ (documents * lengths).T
+    if not result.layer.has_bonus:
+        np.testing.assert_allclose(scores, np.take_along_axis(plain, rows, axis=1), atol=1e-5)
+    before = mean_ndcg(Layer.identity(DIM, distance="dot"), queries, documents * lengths, relevance)
+    assert mean_ndcg(result.layer, queries, documents * lengths, relevance) > before
+
+
+def test_fewer_queries_than_dimensions():
+    queries, documents, relevance = planted(n_queries=60, dim=96, n_documents=150, noise=0.2)
+    result = fit(queries, documents, relevance)
+    assert result.report.active
+    assert result.layer.matrix.shape == (96, 96)
+    assert np.linalg.matrix_rank(result.layer.matrix) <= 60
+
+
+def test_graded_relevance_prefers_the_better_answer():
+    rng = np.random.default_rng(0)
+    documents = unit(rng, 60)
+    best, second = rng.integers(0, 30, 150), rng.integers(30, 60, 150)
+    queries = unit_rows((documents[best] + documents[second] + 0.6 * unit(rng, 150)).astype(np.float32))
+    relevance = [[(int(b), 1.0), (int(s), 0.1)] for b, s in zip(best, second, strict=True)]
+    layer = fit(queries[:100], documents, relevance[:100]).layer
+    rows, _ = layer.rank(queries[100:], documents, k=1)
+    wanted = [{int(b): 1.0} for b in best[100:]]
+    plain, _ = Layer.identity(DIM).rank(queries[100:], documents, k=1)
+    assert recall(judge_rows(rows, wanted), 1).mean() > recall(judge_rows(plain, wanted), 1).mean()
+
+
+def test_all_queries_about_one_document():
+    rng = np.random.default_rng(0)
+    documents = unit(rng, 50)
+    queries = unit_rows((documents[:1] + unit(rng, 20)).astype(np.float32))
+    report = fit(queries, documents, [[(0, 1.0)]] * 20).report
+    assert report.by_document == {}  # no document can be held out
+    assert report.n_labelled == 1
+
+
+def test_progress_runs_to_its_total_on_the_caller_s_thread():
+    queries, documents, relevance = planted()
+    calls = []
+    fit(queries, documents, relevance, progress=lambda done, total: calls.append((done, total, threading.get_ident())))
+    done = [call[0] for call in calls]
+    assert done == sorted(done)
+    assert calls[-1][0] == calls[-1][1]
+    assert {call[2] for call in calls} == {threading.get_ident()}
+
+
+def test_raising_in_progress_stops_the_training():
+    queries, documents, relevance = planted()
+
+    def stop(done, total):
+        if done >= 1:
+            raise Cancelled("enough")
+
+    threads = threading.active_count()
+    with pytest.raises(Cancelled, match="enough"):
+        fit(queries, documents, relevance, progress=stop)
+    assert threading.active_count() == threads
+
+
+def test_every_bad_row_is_named_at_once():
+    queries, documents, relevance = planted(n_queries=20, n_documents=30)
+    relevance[1] = []
+    relevance[3] = [(99, 1.0)]
+    relevance[4] = [(1, -1.0), (2, float("nan"))]
+    relevance[5] = [("a", 1.0)]
+    relevance[6] = [(1, "high")]
+    relevance[7] = "12"
+    relevance[8] = [(1,)]
+    relevance[9] = [(1, 0.0)]
+    with pytest.raises(InputError) as error:
+        fit(queries, documents, relevance)
+    named = [problem.split(" ")[0] for problem in error.value.problems]
+    assert named == [f"relevance[{row}]" for row in (1, 3, 4, 4, 5, 6, 7, 8, 9)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda q, d, r: (q[:, :3], d, r), "query_vectors should have 24 dimensions; it has 3"),
+        (lambda q, d, r: (q, d, r[:-1]), "one list for each of the 240 queries; it has 239"),
+        (lambda q, d, r: (q * np.nan, d, r), "NaN or infinity"),
+        (lambda q, d, r: (q, d * 0, r), "all zeros"),
+        (lambda q, d, r: (q, np.zeros((2, 3, 4)), r), "should have the shape"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        fit(*change(*planted()))
+
+
+# -- the mathematics ------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([6, 40]))
+@settings(deadline=None, max_examples=10)
+def test_the_gradient_agrees_with_finite_differences(seed, n):
+    rng = np.random.default_rng(seed)
+    targets = rng.random((n, 9)) * (rng.random((n, 9)) < 0.3) + np.eye(n, 9) * 0.1
+    targets[:, 0] += 0.01
+    targets = csr_array((targets / targets.sum(axis=1, keepdims=True)).astype(np.float32))
+    problem = Problem.build(unit(rng, n), unit(rng, 9), targets)
+    z = (0.05 * rng.standard_normal(problem.start.shape)).astype(np.float32)
+    direction = rng.standard_normal(z.shape).astype(np.float32)
+    direction /= np.linalg.norm(direction)
+    _, gradient = problem.loss_and_gradient(z, 3.0)
+    step = 1e-2
+    above, below = (problem.loss_and_gradient(z + s * direction, 3.0)[0] for s in (step, -step))
+    assert np.vdot(gradient, direction) == pytest.approx((above - below) / (2 * step), rel=0.02, abs=2e-3)
+
+
+def test_blocks_of_queries_add_up_to_the_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    problem = Problem.build(unit(rng, 50), unit(rng, 9), csr_array(np.full((50, 9), 1 / 9, dtype=np.float32)))
+    z = (0.05 * rng.standard_normal(problem.start.shape)).astype(np.float32)
+    loss, gradient = problem.loss_and_gradient(z, 1.0)
+    monkeypatch.setattr("deepmemory.training.objective._BLOCK_ROWS", 7)
+    in_blocks = problem.loss_and_gradient(z, 1.0)
+    assert in_blocks[0] == pytest.approx(loss, rel=1e-5)
+    np.testing.assert_allclose(in_blocks[1], gradient, atol=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=15)
+def test_a_candidate_s_ranks_are_those_of_the_layer_it_stands_for(seed):
+    rng = np.random.default_rng(seed)
+    documents, train, held_out = unit(rng, 60), unit(rng, 20), unit(rng, 12)
+    train_labels = Labels.from_relevance(
+        [[(int(d), 1.0)] for d in rng.integers(0, 25, 20)], n_queries=20, n_documents=60
+    )
+    relevance = [[(int(d), float(rng.integers(1, 3))) for d in rng.choice(60, 3, replace=False)] for _ in range(12)]
+    labels = Labels.from_relevance(relevance, n_queries=12, n_documents=60)
+    matrix = (0.2 * rng.standard_normal((DIM, DIM))).astype(np.float32)
+    ranks = FoldScorer(held_out, labels, documents, train_queries=train, train_labels=train_labels).ranks(matrix)
+    labelled = train_labels.labelled
+    for candidate in (Settings(None), Settings(None, prior=0.05), Settings(None, 0.02, 0.4, 0.8)):
+        layer = Layer(
+            dimensions=DIM,
+            matrix=matrix,
+            document_ids=tuple(labelled.tolist()),
+            document_vectors=documents[labelled],
+            prior=candidate.prior,
+            memory=QueryMemory.build(
+                train,
+                train_labels.query,
+                np.searchsorted(labelled, train_labels.document),
+                train_labels.grade,
+                threshold=candidate.threshold,
+                gain=candidate.gain,
+            ),
+        )
+        rows, _ = layer.rank(held_out, documents, k=10)
+        judged = judge_rows(rows, [dict(r) for r in relevance])
+        np.testing.assert_allclose(ranks[candidate].ndcg(), ndcg(judged, 10), atol=1e-6)
+        np.testing.assert_allclose(ranks[candidate].recall(5), recall(judged, 5), atol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(10, 60))
+@settings(deadline=None, max_examples=25)
+def test_folds_keep_apart_what_they_hold_out(seed, n):
+    rng = np.random.default_rng(seed)
+    queries = unit(rng, n)
+    queries[n // 2] = queries[0]  # asked twice
+    labels = Labels.from_relevance(
+        [[(int(d), 1.0) for d in set(rng.integers(0, 12, 2).tolist())] for _ in range(n)], n_queries=n, n_documents=12
+    )
+    by_query = query_folds(queries, 5, rng)
+    assert sorted(np.concatenate([f.held_out for f in by_query]).tolist()) == list(range(n))
+    for fold in by_query:
+        assert set(fold.train) | set(fold.held_out) == set(range(n))
+        assert (0 in fold.train) == (n // 2 in fold.train)
+    for fold in document_folds(labels, 5, rng):
+        assert not set(labels.subset(fold.train).labelled) & set(labels.subset(fold.held_out).labelled)
+
+
+def test_the_pool_holds_the_labelled_documents_and_the_nearest(monkeypatch):
+    monkeypatch.setattr("deepmemory.training.pool.POOL_SIZE", 500)
+    monkeypatch.setattr("deepmemory.training.pool._BLOCK", 128)
+    rng = np.random.default_rng(0)
+    queries, documents, labelled = unit(rng, 40), unit(rng, 3000), np.array([5, 2999])
+    pool = document_pool(queries, documents, labelled, rng)
+    nearest = np.argsort(-(queries @ documents.T), axis=1)[:, :10]
+    assert set(labelled) | set(nearest.ravel()) <= set(pool)
+    assert len(pool) < 1500
+    assert np.all(np.diff(pool) > 0)
+
+
+def test_a_large_corpus_is_learnt_from_its_pool_alone(monkeypatch):
+    queries, documents, relevance = planted(n_queries=200, n_documents=3000)
+    whole = fit(queries, documents, relevance)
+    monkeypatch.setattr("deepmemory.training.pool.POOL_SIZE", 1000)
+    pooled = fit(queries, documents, relevance)
+    assert pooled.report.n_documents == 3000
+    assert pooled.report.lift == pytest.approx(whole.report.lift, abs=0.03)
