@@ -111,6 +111,16 @@ def test_under_a_narrow_filter_and_after_deletions_k_hits_come_back(twins: tuple
         assert len(twins[0].search(queries(1), 10, filter=condition)[0]) == 10
 
 
+def test_copies_that_a_graph_can_not_leave_leave_no_hits_out(tmp_path: Path) -> None:
+    # A hundred copies are each other's nearest neighbours, so no edge leads from them to anything else.
+    originals = np.random.default_rng(1).normal(size=(50, 64)).astype(np.float32)
+    backend = LanceBackend(str(tmp_path), index_threshold=THRESHOLD)
+    backend.upsert([Document(str(i), "") for i in range(5_000)], np.repeat(originals, 100, axis=0))
+    asked = np.random.default_rng(2).normal(size=(20, 64)).astype(np.float32)
+    for n_queries in (1, 20):
+        assert [len(ranking) for ranking in backend.search(asked[:n_queries], 400)] == [400] * n_queries
+
+
 def test_new_and_changed_rows_are_found_at_once(twins: tuple[LanceBackend, ExactBackend]) -> None:
     lance, _ = twins
     new = queries(3)
@@ -122,14 +132,24 @@ def test_new_and_changed_rows_are_found_at_once(twins: tuple[LanceBackend, Exact
 def test_graphs_for_new_rows_are_added_and_then_made_one(tmp_path: Path) -> None:
     lance, exact = LanceBackend(str(tmp_path), index_threshold=THRESHOLD), ExactBackend()
     segments = []
-    for seed in range(13):
+    for seed in range(10):
         batch = clustered(1_000 if seed == 0 else 300, seed)
         for backend in (lance, exact):
             backend.upsert(*batch)
         segments.append(graph_segments(tmp_path) or 0)
-    assert max(segments) > 2  # appended
-    assert min(segments[segments.index(max(segments)) :]) == 1  # and rebuilt
+    most = segments.index(max(segments))
+    assert segments[most] > 2  # appended
+    assert min(segments[most:]) == 1  # and rebuilt
     assert recall(lance, exact, 10) >= 0.98
+
+
+def test_optimize_leaves_one_graph_over_all_rows(twins: tuple[LanceBackend, ExactBackend], tmp_path: Path) -> None:
+    for backend in twins:
+        backend.upsert(*clustered(400, seed=1))
+    assert graph_segments(tmp_path) == 2
+    twins[0].optimize()
+    assert graph_segments(tmp_path) == 1
+    assert recall(*twins, 10) >= 0.98
 
 
 def test_many_small_writes_are_compacted(tmp_path: Path) -> None:

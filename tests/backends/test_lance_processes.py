@@ -1,8 +1,10 @@
-"""Several real processes on one store: nothing acknowledged is lost, whatever the others do and however one ends."""
+"""Several writers and readers of one store: nothing acknowledged is lost, whatever others do and however one ends."""
 
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,24 @@ def test_writers_and_readers_at_once_lose_nothing_and_double_nothing(tmp_path: P
         assert len({document.metadata["writer"] for document in found if document}) == 1
 
 
+@pytest.mark.parametrize("n_before", [1, 10_000], ids=["without an index of ids", "with an index of ids"])
+def test_the_same_new_id_at_the_same_moment_is_one_document(tmp_path: Path, n_before: int) -> None:
+    before = [Document(f"before-{i}", "") for i in range(n_before)]
+    open_backend(tmp_path, create=True).upsert(before, np.ones((n_before, 2), dtype=np.float32))
+    barrier = threading.Barrier(3)
+
+    def add(name: str) -> None:
+        backend = open_backend(tmp_path, create=False)
+        for i in range(10):
+            barrier.wait(timeout=60)
+            backend.upsert([Document(f"same-{i}", name), Document(f"{name}-{i}", "")], np.ones((2, 2), np.float32))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(add, "ABC"))
+    ids = all_ids(tmp_path)
+    assert len(ids) == len(set(ids)) == n_before + 10 + 3 * 10
+
+
 def test_a_writer_a_deleter_and_upkeep_at_once(tmp_path: Path) -> None:
     backend = open_backend(tmp_path, create=True)
     there = [Document(f"X-{i}", "to be deleted") for i in range(20)]
@@ -74,9 +94,9 @@ def test_a_writer_a_deleter_and_upkeep_at_once(tmp_path: Path) -> None:
     assert not any(i.startswith("X") for i in ids)
 
 
-@pytest.mark.parametrize("threshold", ["50000", "10"])
-def test_after_kill_9_everything_acknowledged_is_there(tmp_path: Path, threshold: str) -> None:
-    for name, n_seen in (("A", 1), ("B", 7)):
+def test_after_kill_9_everything_acknowledged_is_there(tmp_path: Path) -> None:
+    # The second writer is killed with a graph to look after.
+    for name, n_seen, threshold in (("A", 1, "50000"), ("B", 7, "10")):
         writer = start(tmp_path, "write", name, 10_000, threshold)
         assert writer.stdin is not None
         assert writer.stdout is not None

@@ -41,7 +41,6 @@ T = TypeVar("T")
 
 _TABLE = "documents"
 _IDS_AT_ONCE = 5_000
-_REOPENINGS = 3
 
 
 class LanceBackend(Backend):
@@ -133,17 +132,16 @@ class LanceBackend(Backend):
             return retry_conflicts(lambda: self._ask(change, nothing))
 
     def _ask(self, query: Callable[["Table"], T], nothing: T) -> T:
-        for _ in range(_REOPENINGS):
-            table = self._opened()
-            if table is None:
-                break
-            try:
-                return query(table)
-            except Exception as error:
-                if not is_gone(error):
-                    raise
-                self._forget(table)  # dropped by another process, which may have made a new one
-        return nothing
+        table = self._opened()
+        if table is None:
+            return nothing
+        try:
+            return query(table)
+        except Exception as error:
+            if not is_gone(error):
+                raise
+            self._forget(table)  # dropped by another process
+            return nothing
 
     def _forget(self, table: "Table") -> None:
         with self._lock:
