@@ -1,5 +1,6 @@
 """Nearest neighbours in a LanceDB table: through its graph, one by one, or by one product over all."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,12 @@ _MANY_QUERIES = 8
 _MATRIX_BYTES = 512 * 2**20
 _QUERIES_AT_ONCE = 64
 
-# The graph proposes twice as many hits as are asked for, by quantised vectors; the vectors themselves decide.
-_REFINE = 2
-_LEAST_CANDIDATES = 100
+# The graph is walked by quantised vectors, and the vectors themselves decide among the best of those: twice as many
+# as hits are asked for, and no fewer than forty, whose reading hardly shows beside the rest.
+_REFINED_PER_HIT = 2
+_LEAST_REFINED = 40
 _CANDIDATES_PER_HIT = 3
+_LEAST_CANDIDATES = 100
 # Beyond this many hits, walking the graph costs as much as comparing all.
 _MOST_HITS_BY_GRAPH = 500
 
@@ -78,8 +81,8 @@ class VectorSearch:
         if exact:
             search = search.bypass_vector_index()
         else:
-            candidates = max(_LEAST_CANDIDATES, _CANDIDATES_PER_HIT * self.k)
-            search = search.refine_factor(_REFINE).ef(candidates)
+            refined = max(_REFINED_PER_HIT, math.ceil(_LEAST_REFINED / self.k))
+            search = search.refine_factor(refined).ef(max(_LEAST_CANDIDATES, _CANDIDATES_PER_HIT * self.k))
         if self.condition:
             search = search.where(self.condition, prefilter=True)
         rows: pa.Table = search.to_arrow()
