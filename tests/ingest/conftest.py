@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from site_server import Site
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,10 @@ def pydoc_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert address, ready
         yield address[0].rstrip("/") + "/"
         process.terminate()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A server without pages yet."""
+    with Site() as server:
+        yield server
