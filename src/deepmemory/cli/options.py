@@ -1,0 +1,39 @@
+"""The options that several commands share, so that a thing has the same name everywhere."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+__all__ = ["DEFAULT_STORE", "Json", "Queries", "Seed", "Split", "StorePath"]
+
+DEFAULT_STORE = "./deepmemory-store"
+
+StorePath: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="DEEPMEMORY_STORE",
+        metavar="PATH",
+        help="Where the store is: a folder, or s3://bucket/prefix.",
+        show_envvar=True,
+    ),
+]
+
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+Queries: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--queries",
+        metavar="FILE",
+        help="Questions with their answers: JSON Lines, CSV, a LlamaIndex dataset or a BEIR folder.",
+    ),
+]
+
+Split: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--split", metavar="NAME", help="Of a BEIR folder, the part to read: train, test ..."),
+]
+
+Seed: TypeAlias = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same result.")]
