@@ -1,11 +1,13 @@
 """A real HTTP server on a loopback port whose pages a test sets, and which remembers what was asked of it."""
 
 import hashlib
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 from deepmemory.ingest import CrawlOptions
@@ -80,6 +82,13 @@ class Site:
         self.released.set()
         self._server.shutdown()
         self._server.server_close()
+
+    def encrypt(self, certificate: Path) -> None:
+        """Speak TLS from now on, with the certificate and key in one file."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        # The handshake is left to the thread of each connection, so that a failed one ends only that.
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     @property
     def paths(self) -> list[str]:

@@ -1,10 +1,12 @@
 """Crawling real servers on loopback: what is read, in which order, how politely, and what stops it."""
 
+import datetime
 import gzip
 import itertools
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from site_server import Asked, Reply, Site, page, quick
@@ -493,3 +495,48 @@ class TestPrivateAddresses:
         options = quick(allow_private=False, respect_robots=False, sitemap=False, retries=0)
         assert keys(crawl(f"http://docs.example:{site.port}/", options)) == ["/"]
         assert site.asked[0].headers["Host"] == f"docs.example:{site.port}"
+
+
+class TestEncryptedSites:
+    @pytest.fixture
+    def certificate(self, tmp_path: Path) -> Path:
+        """A certificate for localhost, with its key, in one file."""
+        x509 = pytest.importorskip("cryptography.x509", reason="makes the certificate")
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+        now = datetime.datetime.now(datetime.UTC)
+        made = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        path = tmp_path / "localhost.pem"
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+        return path
+
+    def test_the_certificate_is_that_of_the_name_and_not_of_the_address(
+        self, site: Site, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site.pages |= {"/": page("start", "/a"), "/a": page("a")}
+        site.encrypt(certificate)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        monkeypatch.setattr("deepmemory.ingest.addresses.is_public", lambda address: True)
+        options = quick(allow_private=False, retries=0)
+        assert keys(crawl(f"https://localhost:{site.port}/", options)) == ["/", "/a"]
+        with pytest.raises(IngestError, match="certificate"):
+            list(crawl(f"https://127.0.0.1:{site.port}/", options))
+
+    def test_a_certificate_that_nobody_vouches_for_is_refused(self, site: Site, certificate: Path) -> None:
+        site.pages["/"] = page("start")
+        site.encrypt(certificate)
+        with pytest.raises(IngestError, match="certificate"):
+            list(crawl(f"https://localhost:{site.port}/", quick(retries=0)))
+        assert site.asked == []

@@ -6,8 +6,10 @@ import urllib.request
 from collections import Counter
 
 import pytest
+from site_server import quick
+from store_for_ingest import Store
 
-from deepmemory.ingest import PageText, extract, split
+from deepmemory.ingest import IngestOptions, PageText, Status, crawl, extract, ingest, split
 
 MODULES = ("subprocess", "pathlib", "csv", "argparse", "itertools", "json")
 
@@ -117,3 +119,38 @@ def test_one_line_methods_share_a_chunk_of_their_class(pages: dict[str, PageText
     chunk = next(chunk for chunk in split(pages["subprocess"]) if "Popen-kill" in chunk.anchors)
     assert {"Popen-kill", "Popen-poll", "Popen-send_signal"} <= set(chunk.anchors)
     assert chunk.headings == ("subprocess", "Classes", "class Popen")
+
+
+def test_the_server_is_crawled_from_its_index_along_chosen_links(pydoc_url: str) -> None:
+    options = quick(include=("/csv.html", "/json.*.html", "/json.html"), max_depth=2)
+    read = [visit.key for visit in crawl(pydoc_url, options) if visit.status is Status.FETCHED]
+    assert read[:3] == ["/", "/csv.html", "/json.html"]
+    assert set(read[3:]) >= {"/json.decoder.html", "/json.encoder.html", "/json.scanner.html", "/json.tool.html"}
+
+
+def test_modules_are_ingested_and_found_unchanged_at_the_next_start(pydoc_url: str) -> None:
+    store = Store()
+    options = IngestOptions(crawl=quick(max_depth=0), name="pydoc")
+    starts = [f"{pydoc_url}{module}.html" for module in MODULES]
+    report = ingest(starts, store, options=options)
+    assert report.pages_read == len(MODULES)
+    assert report.problems == ()
+    run = next(found for _, found in store.content().values() if "-run" in found["anchors"])  # type: ignore[operator]
+    assert (run["page"], run["title"], run["anchor"]) == ("/subprocess.html", "subprocess", "-run")
+    assert run["url"] == f"{pydoc_url}subprocess.html"
+    again = ingest(starts, store, options=options)
+    assert (again.pages_unchanged, again.changed) == (len(MODULES), False)
+
+
+def test_addresses_in_memory_do_not_make_a_page_another() -> None:
+    def source(address: str) -> str:
+        return (
+            '<table class="heading"><tr><td class="title"><strong class="title">m</strong></td></tr></table>'
+            '<table class="section"><tr><td class="section-title">Functions</td></tr><tr><td class="singlecolumn">'
+            f'<dl><dt><a name="-f"><strong>f</strong></a>(key=&lt;object object at {address}&gt;)'
+            f"</dt><dd><span class=code>See&nbsp;&lt;x&nbsp;at&nbsp;{address}&gt;.</span></dd></dl></td></tr></table>"
+        )
+
+    first, second = extract(source("0x7f113aa6c150")), extract(source("0x7f0b50a6c150"))
+    assert first == second
+    assert first.text == "# m\n\n## Functions\n\n### f(key=<object object>)\n\nSee <x>."

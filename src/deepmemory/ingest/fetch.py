@@ -1,5 +1,6 @@
 """One address at a time, politely: paced, limited in bytes and seconds, repeated when a server asks for it."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,9 @@ _NETWORK_ERRORS = (
     httpx.InvalidURL,
     OSError,
 )
+
+
+_ERROR_NUMBER = re.compile(r"\[Errno -?\d+\] ")
 
 
 class FailedError(Exception):
@@ -269,9 +273,7 @@ def _seconds(retry_after: str | None) -> float:
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, httpcore.TimeoutException | httpx.TimeoutException):
+    if isinstance(error, httpcore.TimeoutException):
         return "the server didn't answer in time"
-    if isinstance(error, httpcore.ConnectError):
-        reason = str(error).strip() or "no connection"
-        return f"no connection ({reason})" if "unknown" not in reason else reason
-    return f"the connection broke ({str(error).strip() or type(error).__name__})"
+    reason = _ERROR_NUMBER.sub("", str(error)).strip() or type(error).__name__
+    return f"no connection: {reason}" if isinstance(error, httpcore.ConnectError) else f"the connection broke: {reason}"

@@ -12,14 +12,14 @@ _MEBIBYTE = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrawlOptions:
-    """How a site is crawled.
+    """How a site is crawled; always directly, and never through a proxy.
 
     Attributes:
         max_pages: at most so many pages are read.
         max_depth: at most so many links away from the start; 0 reads the start addresses alone, None has no limit.
         max_page_bytes: a larger page is skipped.
         max_total_bytes: the crawl ends with the page that goes beyond.
-        max_seconds: the crawl ends after so long.
+        max_seconds: the crawl ends after so long, counting what whoever takes its pages does with them.
         prefix: pages whose path begins with it belong to the site; by default the folder of the start address.
         include: patterns with ``*`` and ``?`` of which a page's path and query must match one (or its whole address,
             where the pattern holds ``://``); the start addresses are always read.

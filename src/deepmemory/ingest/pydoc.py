@@ -3,7 +3,8 @@
 ``pydoc`` lays out its pages with tables within tables and spells indentation with no-break spaces. A class is a
 table whose title names it, each member is a definition list of its own, and running text between rules says of what
 kind the members are. What only leads elsewhere is left out: lists of links, the tree of the classes and the orders
-of method resolution (each class names its bases), the two attributes that every class has.
+of method resolution (each class names its bases), the two attributes that every class has. So are the addresses in
+memory of default values, which would make a page another at each start of the server.
 """
 
 import re
@@ -18,6 +19,7 @@ __all__ = ["rewritten"]
 
 _PLAIN_BASE = re.compile(r"\((?:builtins\.)?object\)$")
 _UNSAID_LABELS = frozenset({"", "Methods defined here"})
+_MEMORY_ADDRESS = re.compile("[ \u00a0]at[ \u00a0]0x[0-9A-Fa-f]{8,}")
 _RESOLUTION_ORDER = "Method resolution order:"
 _IN_EVERY_CLASS = frozenset({"__dict__", "__weakref__"})
 
@@ -29,6 +31,8 @@ def rewritten(root: Element) -> Element | None:
     container = None if banner is None else banner.getparent()
     if title is None or banner is None or container is None or "heading" not in classes(banner):
         return None
+    for element in container.iter():
+        element.text, element.tail = _without_addresses(element.text), _without_addresses(element.tail)
     name = next((strong for strong in title.iterchildren("strong")), title)  # a version may follow it
     article = builder.ARTICLE(builder.H1(_text(name)))
     for docstring in container.iterdescendants("span"):
@@ -37,6 +41,10 @@ def rewritten(root: Element) -> Element | None:
     for section in list(_sections_in(container, None)):
         article.extend(_section(section, 2))
     return article
+
+
+def _without_addresses(text: str | None) -> str | None:
+    return _MEMORY_ADDRESS.sub("", text) if text else text
 
 
 def _section(table: Element, level: int) -> Iterator[Element]:

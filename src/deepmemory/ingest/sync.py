@@ -169,7 +169,7 @@ class _Run:
         """Take in each page, then let go of those that are gone."""
         for seen, visit in enumerate(visits, start=1):
             self._take(visit)
-            if on_page is not None:
+            if on_page is not None and visit.status is not Status.UNREACHED:
                 on_page(seen, seen + visit.waiting)
         if not self._there:
             shown = "; ".join(self._problems[:_SHOWN_PROBLEMS]) or f"no page holds text ({dict(self._skipped)})"
