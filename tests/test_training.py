@@ -90,8 +90,16 @@ def test_too_few_queries_are_said_to_be_too_few():
     queries, documents, relevance = planted(n_queries=9)
     report = fit(queries, documents, relevance).report
     assert not report.active
-    assert report.reason == "too few queries to learn from: 9, and at least 10 are needed"
+    assert report.reason == "too few different queries to learn from: 9, and at least 10 are needed"
     assert report.as_dict()["lift"] == 0
+
+
+def test_the_same_query_asked_often_is_one_query():
+    queries, documents, relevance = planted(n_queries=30)
+    queries[:] = queries[0]
+    report = fit(queries, documents, relevance).report
+    assert not report.active
+    assert "too few different queries to learn from: 1" in report.reason
 
 
 def test_the_same_call_twice_gives_the_same_bytes_and_changes_no_input():

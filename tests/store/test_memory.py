@@ -138,7 +138,7 @@ def test_where_nothing_can_be_learned_the_layer_stays_off_and_says_why(memory, c
     assert memory.get_model() is None
     assert memory.models() == ["v1"]
     printed = capsys.readouterr().out
-    assert "layer off: too few queries to" in printed
+    assert "layer off: too few different" in printed
     assert right_at_first_of(memory) == before
 
 

@@ -1,6 +1,13 @@
-"""What cross-validation showed: the winner, its nested figures, and whether they are more than noise."""
+"""What cross-validation showed: the winner, its nested figures, and whether anything was learned: the gate.
 
-from collections.abc import Callable, Mapping
+The gate doesn't ask the winner, who is the best of three hundred and so looks good on labels that say nothing. It asks
+a witness named beforehand, the linear layer at a high penalty and nothing else: did it bring the relevant documents of
+held-out queries nearer, by more than noise? If so there is something to learn, and the winner, whose nested lift must
+be above 0, is how. Where the queries are so far off that a small step shows nothing, the winner's nested lift opens the
+gate by itself if it is beyond doubt.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +16,7 @@ from numpy.typing import NDArray
 from deepmemory.significance import PairedLift, paired_lift, randomisation_p
 from deepmemory.training.crossvalidation import FoldRun
 from deepmemory.training.scoring import Ranks
-from deepmemory.training.selection import Choice, FoldKind, PerQuery, by_merit, lifts, nested_settings
+from deepmemory.training.selection import Choice, FoldKind, nested_settings, ranked
 from deepmemory.training.settings import IDENTITY, Settings
 
 __all__ = ["METRICS", "NO_EVIDENCE", "Evidence", "gather"]
@@ -27,10 +34,10 @@ class Evidence:
 
     Attributes:
         winner: the best harmless candidate over all folds.
-        passes: whether the winner is not the identity and its nested lift is more than noise.
+        passes: whether the gate is open: see the module's text.
         by_query: nested figures on held-out queries, by metric.
         by_document: nested figures on queries for held-out documents; empty where none could be held out.
-        candidates: every candidate, best first.
+        candidates: every candidate, the winner first.
     """
 
     winner: Settings
@@ -55,9 +62,15 @@ class Evidence:
         )
 
 
+WITNESS = Settings(penalty=100.0)
+"""Of 24 trainings on 100 honest queries of six collections it found something to learn in 19, the nested winner in 14;
+of 48 with the labels shuffled, the one in 1 and the other in 1."""
+
 NOISE = 0.1
-"""How often labels that say nothing may pass: the level of the one-sided paired randomisation test of how far the
-relevant documents climbed. A stricter one keeps the layer off on a hundred honest queries, whose lift is real."""
+"""How often labels that say nothing may pass: the level of the witness's one-sided paired randomisation test."""
+
+BEYOND_DOUBT = 0.01
+"""Two-sided p-value of the winner's nested lift that needs no witness."""
 
 NO_EVIDENCE = Evidence(winner=IDENTITY, passes=False, by_query={}, by_document={}, candidates=())
 
@@ -65,13 +78,14 @@ NO_EVIDENCE = Evidence(winner=IDENTITY, passes=False, by_query={}, by_document={
 def gather(runs: list[FoldRun], *, seed: int) -> Evidence:
     """Sum up the folds; ``seed`` is of the intervals' resampling."""
     results = [run.result() for run in runs]
-    candidates = by_merit(lifts(results))
+    candidates = ranked(results)
     winner = candidates[0].settings
     nested = list(zip(runs, nested_settings(results), strict=True))
+    by_query = _figures(nested, "queries", seed)
     return Evidence(
         winner=winner,
-        passes=winner != IDENTITY and _beats_noise(nested),
-        by_query=_figures(nested, "queries", seed),
+        passes=winner != IDENTITY and by_query["ndcg@10"].lift > 0 and _is_learned(by_query["ndcg@10"], runs),
+        by_query=by_query,
         by_document=_figures(nested, "documents", seed),
         candidates=tuple(candidates),
     )
@@ -96,20 +110,17 @@ def _metric(ranks: Ranks, name: str) -> NDArray[np.float64]:
     return ranks.ndcg() if measure == "ndcg" else ranks.recall(int(k))
 
 
-def _beats_noise(nested: list[tuple[FoldRun, Settings]]) -> bool:
-    """Whether nDCG@10 rose, and the relevant documents with it, by more than labels that say nothing bring about."""
-    gained = _by_query(nested, Ranks.ndcg).mean()
-    climbed = -_by_query(nested, Ranks.depth)
-    # two-sided p-values of a change above 0 are twice the one-sided ones
-    return bool(gained > 0 and climbed.mean() > 0 and randomisation_p(climbed) <= 2 * NOISE)
+def _is_learned(nested: PairedLift, runs: list[FoldRun]) -> bool:
+    return nested.p_value <= BEYOND_DOUBT or _witness_agrees(runs)
 
 
-def _by_query(nested: list[tuple[FoldRun, Settings]], measure: Callable[[Ranks], PerQuery]) -> PerQuery:
-    """What the nested choice changed, for each query the mean over the folds (of both kinds) that held it out."""
-    n_queries = 1 + max(int(run.fold.held_out.max()) for run, _ in nested)
+def _witness_agrees(runs: list[FoldRun]) -> bool:
+    """Whether the witness brought relevant documents nearer; each query counts once, at its mean over the folds."""
+    n_queries = 1 + max(int(run.fold.held_out.max()) for run in runs)
     total, times = np.zeros(n_queries), np.zeros(n_queries)
-    for run, settings in nested:
-        total[run.fold.held_out] += measure(run.ranks[settings]) - measure(run.ranks[IDENTITY])
+    for run in runs:
+        total[run.fold.held_out] += run.ranks[IDENTITY].depth() - run.ranks[WITNESS].depth()
         times[run.fold.held_out] += 1
-    change: PerQuery = total[times > 0] / times[times > 0]
-    return change
+    climbed = total[times > 0] / times[times > 0]
+    # two-sided p-values of a change above 0 are twice the one-sided ones
+    return bool(climbed.mean() > 0 and randomisation_p(climbed) <= 2 * NOISE)

@@ -94,8 +94,9 @@ class _Training:
     total: int = len(PENALTIES) + 1
 
     def run(self) -> FitResult:
-        if self.labels.n_queries < MIN_QUERIES:
-            reason = f"too few queries to learn from: {self.labels.n_queries}, and at least {MIN_QUERIES} are needed"
+        n_different = len(np.unique(self.queries, axis=0))
+        if n_different < MIN_QUERIES:
+            reason = f"too few different queries to learn from: {n_different}, and at least {MIN_QUERIES} are needed"
             return self._result(None, NO_EVIDENCE, reason)
         folds = make_folds(self.queries, self.labels, self.seed)
         with Workers(self._report_progress) as workers:

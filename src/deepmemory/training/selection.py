@@ -1,14 +1,14 @@
 """Which candidate wins, what it may claim, and when nothing does: the gate.
 
-Every candidate is judged on queries that its linear layer was not trained on, in both kinds of folds. The winner is
-the best on held-out *queries* among those that lose on neither kind and keep most of the best lift on held-out
-*documents*: nobody can know how much of tomorrow's log asks for what was never asked for before, and without the second
-condition a layer gladly trades all of it for a little more of what it has seen. The identity, with lifts of 0, is a
-candidate too.
+Every candidate is judged on queries that its linear layer was not trained on, in both kinds of folds. Nobody can know
+how much of tomorrow's log asks for what was never asked for before, so a candidate must first be *safe*: it loses on
+neither kind of fold, and keeps most of the best lift on held-out documents, which a layer would gladly trade for a
+little more of what it has seen. Of the safe ones the best on held-out queries leads, and the winner is the most
+cautious of those within one standard error of it (the rule of Breiman, Friedman, Olshen and Stone, 1984): the one
+that can raise a document least, whatever the query. The identity, with lifts of 0, is a candidate too.
 
 What is then *reported* is nested: for each fold the winner is chosen anew from the queries outside it, and only the
-ranks of the fold's own queries are kept. So no figure comes from a query that took part in choosing what it measures,
-and the gate, which asks that the nested lift be more than noise, is not fooled by the best of many.
+ranks of the fold's own queries are kept. So no figure comes from a query that took part in choosing what it measures.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from deepmemory.training.settings import IDENTITY, Settings
 
-__all__ = ["Choice", "FoldKind", "FoldResult", "PerQuery", "by_merit", "choose", "lifts", "nested_settings"]
+__all__ = ["Choice", "FoldKind", "FoldResult", "PerQuery", "choose", "nested_settings", "ranked"]
 
 FoldKind: TypeAlias = Literal["queries", "documents"]
 PerQuery: TypeAlias = NDArray[np.float64]
+PerCandidate: TypeAlias = NDArray[np.float64]
 
 TOLERATED_LOSS = 0.003
 """Of mean nDCG@10 on either kind of fold: less is noise on any collection that we measured."""
@@ -61,11 +62,6 @@ class Choice:
     by_query: float
     by_document: float | None
 
-    @property
-    def is_harmless(self) -> bool:
-        """Whether it loses no more than noise on either kind of fold."""
-        return min(self.by_query, self.by_query if self.by_document is None else self.by_document) >= -TOLERATED_LOSS
-
 
 def choose(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None) -> Choice:
     """The winner; the identity where every other candidate loses.
@@ -74,34 +70,26 @@ def choose(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None)
         folds: results of all folds, over the same candidates.
         without: rows of training queries to leave out of the judgement.
     """
-    return by_merit(lifts(folds, without=without))[0]
+    return ranked(folds, without=without)[0]
 
 
-def by_merit(choices: list[Choice]) -> list[Choice]:
-    """Candidates in the order in which they would win: the harmless that keep enough, then by their lift."""
-    best_unseen = max((c.by_document or 0.0 for c in choices if c.is_harmless), default=0.0)
-    enough = KEPT_FOR_UNSEEN * best_unseen - TOLERATED_LOSS
-
-    def rank(choice: Choice) -> tuple[bool, float, float]:
-        unseen = choice.by_document or 0.0
-        return choice.is_harmless and unseen >= enough, choice.by_query, unseen
-
-    return sorted(choices, key=rank, reverse=True)
-
-
-def lifts(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None) -> list[Choice]:
-    """Mean lifts of every candidate, the identity first; arguments as `choose`."""
+def ranked(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None) -> list[Choice]:
+    """Every candidate: the winner, then the safe ones by their lift, then the others; arguments as `choose`."""
     candidates = list(folds[0].ndcg)
-    table = {kind: _mean_lifts(folds, kind, candidates, without) for kind in ("queries", "documents")}
-    by_query, by_document = table["queries"], table["documents"]
-    return [
-        Choice(
-            settings=settings,
-            by_query=0.0 if by_query is None else float(by_query[i]),
-            by_document=None if by_document is None else float(by_document[i]),
-        )
-        for i, settings in enumerate(candidates)
+    by_query = _lifts(folds, "queries", candidates, without)
+    if by_query is None:
+        by_query = np.zeros((len(candidates), 1))  # nothing to judge by: nothing beats the identity
+    by_document = _lifts(folds, "documents", candidates, without)
+    choices = [
+        Choice(settings, float(on_queries.mean()), None if by_document is None else float(by_document[i].mean()))
+        for i, (settings, on_queries) in enumerate(zip(candidates, by_query, strict=True))
     ]
+    safe = _safe(by_query, by_document)
+    order = sorted(
+        range(len(choices)), key=lambda i: (safe[i], choices[i].by_query, choices[i].by_document or 0.0), reverse=True
+    )
+    winner = _most_cautious(order[0], choices, by_query, safe)
+    return [choices[winner], *(choices[i] for i in order if i != winner)]
 
 
 def nested_settings(folds: list[FoldResult]) -> list[Settings]:
@@ -109,15 +97,44 @@ def nested_settings(folds: list[FoldResult]) -> list[Settings]:
     return [choose(folds, without=fold.held_out).settings for fold in folds]
 
 
-def _mean_lifts(
+def _safe(by_query: PerCandidate, by_document: PerCandidate | None) -> NDArray[np.bool_]:
+    harmless: NDArray[np.bool_] = by_query.mean(axis=1) >= -TOLERATED_LOSS
+    if by_document is None:
+        return harmless
+    unseen = by_document.mean(axis=1)
+    harmless &= unseen >= -TOLERATED_LOSS
+    enough: NDArray[np.bool_] = unseen >= KEPT_FOR_UNSEEN * max(0.0, unseen[harmless].max()) - TOLERATED_LOSS
+    return harmless & enough
+
+
+def _most_cautious(leader: int, choices: list[Choice], by_query: PerCandidate, safe: NDArray[np.bool_]) -> int:
+    behind = by_query[leader] - by_query
+    near = np.flatnonzero(safe & (behind.mean(axis=1) <= _standard_error(behind)))
+    linear = [int(i) for i in near if choices[i].settings.penalty is not None]
+    if choices[leader].settings == IDENTITY or not linear:
+        return leader
+
+    def caution(i: int) -> tuple[float, float]:
+        return -choices[i].settings.largest_bonus, choices[i].by_query + (choices[i].by_document or 0.0)
+
+    return max(linear, key=caution)
+
+
+def _standard_error(per_query: PerCandidate) -> PerQuery:
+    error: PerQuery = per_query.std(axis=1) / np.sqrt(per_query.shape[1])
+    return error
+
+
+def _lifts(
     folds: list[FoldResult], kind: FoldKind, candidates: list[Settings], without: NDArray[np.int64] | None
-) -> PerQuery | None:
-    total, n = np.zeros(len(candidates)), 0
+) -> PerCandidate | None:
+    """``(n_candidates, n_queries)``, each candidate's nDCG@10 less the identity's."""
+    identity = candidates.index(IDENTITY)
+    parts = []
     for fold in folds:
-        if fold.kind != kind:
-            continue
-        kept = slice(None) if without is None else ~np.isin(fold.held_out, without)
-        ndcg = np.stack([fold.ndcg[settings] for settings in candidates])[:, kept]
-        total += (ndcg - ndcg[candidates.index(IDENTITY)]).sum(axis=1)
-        n += ndcg.shape[1]
-    return total / n if n else None
+        if fold.kind == kind:
+            kept = np.ones(len(fold.held_out), dtype=bool) if without is None else ~np.isin(fold.held_out, without)
+            ndcg = np.stack([fold.ndcg[settings] for settings in candidates])[:, kept]
+            parts.append(ndcg - ndcg[identity])
+    together = np.concatenate(parts, axis=1) if parts else np.zeros((len(candidates), 0))
+    return together if together.shape[1] else None

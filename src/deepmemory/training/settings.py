@@ -26,6 +26,11 @@ class Settings:
         """Whether labelled documents get anything beside their similarity."""
         return self.prior != 0 or self.gain != 0
 
+    @property
+    def largest_bonus(self) -> float:
+        """What a labelled document can get at most beside its similarity."""
+        return self.prior + self.gain * (1 - self.threshold)
+
     def as_dict(self) -> dict[str, float | None]:
         """The numbers by name, as JSON values."""
         return asdict(self)

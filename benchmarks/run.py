@@ -1,0 +1,39 @@
+"""Every figure of docs/benchmarks.md, one after the other (`make benchmark`).
+
+The collections are taken from the folder that BENCHMARK_DATA names (default `../shared/data`); what is absent is said
+to be skipped. SEEDS (default "0 1 2 3 4") are those of the splits.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def run(*command: str) -> None:
+    """Run one benchmark in a process of its own."""
+    print(f"\n$ python benchmarks/{' '.join(command)}", flush=True)
+    subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]], check=True)
+
+
+def main() -> None:
+    """Name the machine and the commit, then run."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
+    )
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{machine}, commit {commit.stdout.strip()}")
+    data = Path(os.environ.get("BENCHMARK_DATA", HERE.parent.parent / "shared" / "data"))
+    if data.is_dir():
+        run("lift.py", str(data), "--seeds", *os.environ.get("SEEDS", "0 1 2 3 4").split())
+    else:
+        print(f"skipped lift.py: there is no folder {data}; name one in BENCHMARK_DATA")
+    run("latency.py")
+    run("million.py")
+
+
+if __name__ == "__main__":
+    main()
