@@ -13,6 +13,8 @@ from site_server import Asked, Reply, Site, page, quick
 
 from deepmemory.errors import IngestError, InputError
 from deepmemory.ingest import CrawlOptions, Known, Status, Visit, crawl
+from deepmemory.ingest.addresses import is_public
+from deepmemory.ingest.urls import canonical_url, prefix_of
 
 
 def by_key(visits: Iterator[Visit]) -> dict[str, Visit]:
@@ -540,3 +542,85 @@ class TestEncryptedSites:
         with pytest.raises(IngestError, match="certificate"):
             list(crawl(f"https://localhost:{site.port}/", quick(retries=0)))
         assert site.asked == []
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        ("address", "one"),
+        [
+            ("HTTP://Docs.Example:80", "http://docs.example/"),
+            ("https://docs.example:443/a/../b/./c#part", "https://docs.example/b/c"),
+            ("http://docs.example/%7Eann/%c3%bc?", "http://docs.example/~ann/%C3%BC"),
+            ("http://docs.example/a?utm_source=x&b=1&gclid=y&a=2", "http://docs.example/a?b=1&a=2"),
+            ("http://bücher.example/ü", "http://xn--bcher-kva.example/%C3%BC"),
+            ("http://docs.example/a b", "http://docs.example/a%20b"),
+            (" http://docs.example/index.html ", "http://docs.example/index.html"),
+            ("http://[::1]:8000/x", "http://[::1]:8000/x"),
+        ],
+    )
+    def test_a_page_has_one_spelling(self, address: str, one: str) -> None:
+        assert canonical_url(address) == one
+        assert canonical_url(one) == one
+
+    @pytest.mark.parametrize(
+        ("link", "leads_to"),
+        [
+            ("b.html#x", "http://docs.example/guide/b.html"),
+            ("?q=1", "http://docs.example/guide/a.html?q=1"),
+            ("../c", "http://docs.example/c"),
+            ("//other.example/d", "http://other.example/d"),
+            ("#top", "http://docs.example/guide/a.html"),
+            ("", "http://docs.example/guide/a.html"),
+            ("../../../../e", "http://docs.example/e"),
+            ("mailto:ann@example.com", None),
+            ("javascript:void(0)", None),
+            ("http://user:secret@docs.example/", None),
+            ("http://docs.example:99999/", None),
+            ("http://[broken", None),
+            ("http://bad host/", None),
+            ("data:text/html,x", None),
+        ],
+    )
+    def test_links_lead_where_a_browser_would_go(self, link: str, leads_to: str | None) -> None:
+        assert canonical_url(link, "http://docs.example/guide/a.html") == leads_to
+
+    @pytest.mark.parametrize(
+        ("start", "prefix"),
+        [
+            ("http://x.example", "/"),
+            ("http://x.example/docs/", "/docs/"),
+            ("http://x.example/docs", "/docs/"),
+            ("http://x.example/docs/index.html", "/docs/"),
+            ("http://x.example/en/v1.2/", "/en/v1.2/"),
+        ],
+    )
+    def test_a_start_stands_for_its_folder(self, start: str, prefix: str) -> None:
+        assert prefix_of(canonical_url(start) or "") == prefix
+
+    @pytest.mark.parametrize(
+        ("address", "public"),
+        [
+            ("93.184.215.14", True),
+            ("2606:4700::1111", True),
+            ("::ffff:93.184.215.14", True),
+            ("127.0.0.1", False),
+            ("10.0.0.1", False),
+            ("172.16.0.1", False),
+            ("192.168.1.1", False),
+            ("169.254.169.254", False),
+            ("100.64.0.1", False),
+            ("0.0.0.0", False),
+            ("224.0.0.1", False),
+            ("255.255.255.255", False),
+            ("::1", False),
+            ("::", False),
+            ("fe80::1%eth0", False),
+            ("fd00::1", False),
+            ("ff02::1", False),
+            ("::ffff:10.0.0.1", False),
+            ("64:ff9b::a00:1", False),
+            ("2002:a00:1::", False),
+        ],
+    )
+    def test_public_addresses_are_told_from_others(self, address: str, public: bool) -> None:
+        assert is_public(address) is public

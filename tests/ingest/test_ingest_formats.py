@@ -1,10 +1,11 @@
 """Markdown, reStructuredText, PDF and plain text, in the encodings that they come in."""
 
 import io
+import sys
 
 import pytest
 
-from deepmemory.errors import IngestError
+from deepmemory.errors import IngestError, MissingExtraError
 from deepmemory.ingest import PageText, extract
 from deepmemory.ingest.extract import media_type_of
 
@@ -244,6 +245,12 @@ def test_a_pdf_that_cannot_be_read_says_why() -> None:
         extract(pdf(["Secret"], password="open sesame"), "application/pdf")
     with pytest.raises(IngestError, match="can't be read as PDF"):
         extract(b"%PDF-1.7 and then nothing", "application/pdf")
+
+
+def test_without_the_extra_a_pdf_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pypdf", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'deepmemory\[pdf\]'"):
+        extract(b"%PDF-1.7", "application/pdf")
 
 
 def test_a_pdf_of_pictures_has_no_text() -> None:

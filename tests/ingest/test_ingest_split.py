@@ -87,6 +87,11 @@ def test_a_long_signature_is_shortened_above_its_parts() -> None:
     assert all(chunk.text.startswith("M > make(...)\n\n") for chunk in chunks[1:])
 
 
+def test_a_stretch_of_blank_lines_is_no_chunk() -> None:
+    page = PageText("a" + "\n \n" * 5000 + "b")
+    assert [page.text[chunk.start : chunk.end] for chunk in split(page)] == ["a", "b"]
+
+
 def test_an_empty_page_has_no_chunks() -> None:
     assert split(PageText("")) == []
     assert split(PageText(" \n\n ")) == []
@@ -101,7 +106,21 @@ def test_sizes_that_make_no_sense_are_refused(most: int, least: int) -> None:
 LINES = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_characters="\r\0\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), max_size=80),
     st.integers(1, 6).map(lambda level: "#" * level + " Heading"),
-    st.sampled_from(["", "", "```", "- item", "| a | b |", SENTENCE * 5, "    indented", '<a name="x"></a>', "===="]),
+    st.sampled_from(
+        [
+            "",
+            "",
+            "\n" * 200,
+            " \n" * 60,
+            "```",
+            "- item",
+            "| a | b |",
+            SENTENCE * 5,
+            "    indented",
+            '<a name="x"></a>',
+            "====",
+        ]
+    ),
 )
 SOURCES = st.lists(LINES, max_size=40).map("\n".join)
 OPTIONS = st.integers(100, 700).flatmap(

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -382,6 +383,17 @@ class TestFolders:
         assert report.pages_failed == 3
         assert len(report.problems) == 3
         assert store.content() == before
+
+    def test_without_the_extra_a_pdf_is_one_problem_among_files_that_are_read(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "pypdf", None)
+        (folder / "x.pdf").write_bytes(b"%PDF-1.7")
+        report = ingest(folder, Store())
+        assert report.pages_read == 4
+        assert "pip install 'deepmemory[pdf]'" in report.problems[0]
+        with pytest.raises(IngestError, match="pip install"):
+            ingest(folder / "x.pdf", Store())
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
     def test_a_folder_that_cannot_be_listed_keeps_what_it_had(self, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Blocks of text in order, and their assembly into one text that knows where everything in it is."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -102,13 +103,12 @@ def assemble(blocks: Iterable[Block], *, title: str, canonical: str | None = Non
             gap = "\n" if block.tight else "\n\n"
             parts.append(gap)
             length += len(gap)
-        lines, starts = _with_prefixes(block)
+        lines, own_starts, starts = _with_prefixes(block)
         if block.kind is Kind.HEADING or block.path != sections[-1].path:
             sections.append(Section(length, block.path, headed=block.kind is Kind.HEADING))
         for name, offset in block.anchors:
-            row = block.text.count("\n", 0, offset)
-            column = offset - (block.text.rfind("\n", 0, offset) + 1)
-            anchors.append(Anchor(name, length + starts[row] + column))
+            row = bisect_right(own_starts, offset) - 1
+            anchors.append(Anchor(name, length + starts[row] + offset - own_starts[row]))
         rendered = "\n".join(lines)
         if block.kind is Kind.CODE:
             code.append((length, length + len(rendered)))
@@ -120,14 +120,17 @@ def assemble(blocks: Iterable[Block], *, title: str, canonical: str | None = Non
     return PageText("".join(parts), title, tuple(sections), tuple(anchors), tuple(code), canonical)
 
 
-def _with_prefixes(block: Block) -> tuple[list[str], list[int]]:
-    """A block's lines as they stand in the page, and where in the block each line's own text begins."""
+def _with_prefixes(block: Block) -> tuple[list[str], list[int], list[int]]:
+    """A block's lines as they stand in the page, and where each line's own text begins in its text and in them."""
     lines: list[str] = []
+    own_starts: list[int] = []
     starts: list[int] = []
-    position = 0
+    own_position = position = 0
     for row, line in enumerate(block.text.split("\n")):
         prefix = block.rest if row else block.first
         lines.append((prefix + line) if line else prefix.rstrip())
+        own_starts.append(own_position)
         starts.append(position + min(len(prefix), len(lines[-1])))
+        own_position += len(line) + 1
         position += len(lines[-1]) + 1
-    return lines, starts
+    return lines, own_starts, starts

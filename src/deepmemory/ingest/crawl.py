@@ -104,27 +104,29 @@ class _Crawl:
         self._under_way: deque[tuple[_Entry, Future[Reply]]] = deque()
         self._seen = set(addresses)
         self._pages = self._requests = self._bytes = self._failures = 0
+        self._is_listed = not options.sitemap or options.max_depth == 0
         self._reasons: list[str] = []
 
     def visits(self) -> Iterator[Visit]:
         """Everything that is found, then what a limit left out."""
+        limit = None
         try:
-            self._obey(self._starts[0])
-            self._add_listed()
+            self._obey(self._origin)
             while self._waiting or self._under_way:
                 yield from self._begin_requests()
                 if not self._under_way:
                     break
                 visit = self._noted(self._finished(*self._under_way[0]))
                 self._under_way.popleft()
+                self._add_listed()
                 yield replace(visit, waiting=len(self._under_way) + len(self._waiting))
+            limit = self._limit()
         except StoppedError:
-            pass
-        left = [entry for entry, _ in self._under_way] + list(self._waiting)
-        for entry in left:
-            yield Visit(page_key(entry.url), entry.url, Status.UNREACHED, self._limit() or self._time_is_up())
+            limit = f"the limit of {self._options.max_seconds:g} seconds"
+        for entry in [*(entry for entry, _ in self._under_way), *self._waiting]:
+            yield _visit(entry, Status.UNREACHED, limit or "")
         if self._pages == 0:
-            reasons = "; ".join(self._reasons[:_SHOWN_REASONS]) or self._time_is_up()
+            reasons = "; ".join(self._reasons[:_SHOWN_REASONS]) or limit
             raise IngestError(f"no page of {', '.join(self._starts[:_SHOWN_REASONS])} could be read: {reasons}")
 
     def _scope_of(self, addresses: Sequence[str]) -> Scope:
@@ -144,9 +146,11 @@ class _Crawl:
         self._fetcher.slow_down(self._robots.delay)
 
     def _add_listed(self) -> None:
-        if not self._options.sitemap or self._options.max_depth == 0:
+        """Let the pages that the site lists wait, once it is known where the site is."""
+        if self._is_listed or self._pages == 0 or self._limit() is not None:
             return
-        listed = listed_pages(self._starts[0], self._scope, self._robots, self._fetcher)
+        self._is_listed = True
+        listed = listed_pages(self._origin, self._scope, self._robots, self._fetcher)
         for url in islice(listed, _LISTED_PER_PAGE * self._options.max_pages):
             self._discover(url, 1)
 
@@ -169,9 +173,6 @@ class _Crawl:
         if self._failures >= _MOST_FAILURES_IN_A_ROW:
             return f"the server failed {self._failures} times in a row"
         return None
-
-    def _time_is_up(self) -> str:
-        return f"the limit of {self._options.max_seconds:g} seconds"
 
     def _begin_requests(self) -> Iterator[Visit]:
         while self._waiting and len(self._under_way) < self._options.concurrency and self._limit() is None:
@@ -246,7 +247,7 @@ class _Crawl:
         """Go where a page led when it was read, since what it says now isn't known."""
         known = self._known.get(page_key(entry.url))
         for key in known.links if known else ():
-            url = canonical_url(key, entry.url)
+            url = canonical_url(self._origin + key)
             if url and url in self._scope:
                 self._discover(url, entry.depth + 1)
 

@@ -2,13 +2,12 @@
 # ruff: noqa: SIM905  long lists of words read better as one string
 
 import re
-from collections.abc import Iterator
 
 from lxml.etree import _Element as Element
 
 from deepmemory.ingest.blocks import Inline
 
-__all__ = ["Element", "add_flat", "anchor_names", "classes", "is_noise", "is_permalink", "items"]
+__all__ = ["Element", "add_flat", "anchor_names", "classes", "is_noise", "is_permalink"]
 
 _UNSEEN_TAGS = frozenset(
     "script style noscript template svg canvas iframe object embed audio video map link meta title base "
@@ -47,17 +46,6 @@ def anchor_names(element: Element) -> list[str]:
     """The names by which a link can point to an element."""
     names = [element.get("id"), element.get("name") if element.tag == "a" else None]
     return [name for name in dict.fromkeys(names) if name and not _NAMES_OF_CODE_LINES.match(name)]
-
-
-def items(element: Element) -> Iterator[Element]:
-    """The items of a list; those of a definition list may be wrapped in ``div``."""
-    for child in element:
-        if not isinstance(child.tag, str) or is_noise(child):
-            continue
-        if child.tag == "div" and element.tag == "dl":
-            yield from items(child)
-        else:
-            yield child
 
 
 def is_permalink(element: Element) -> bool:

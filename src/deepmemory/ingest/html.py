@@ -6,6 +6,7 @@ that convert to Markdown take the whole page, and none says where in its output 
 # ruff: noqa: SIM905  long lists of words read better as one string
 
 import re
+from collections.abc import Iterator
 
 from lxml import etree
 from lxml import html as lxml_html
@@ -13,7 +14,7 @@ from lxml import html as lxml_html
 from deepmemory.ingest import pydoc
 from deepmemory.ingest.blocks import Block, Inline, Kind, assemble
 from deepmemory.ingest.code_blocks import code_block
-from deepmemory.ingest.elements import Element, add_flat, anchor_names, classes, is_noise, is_permalink, items
+from deepmemory.ingest.elements import Element, add_flat, anchor_names, classes, is_noise, is_permalink
 from deepmemory.ingest.main_part import main_part
 from deepmemory.ingest.tables import is_data_table, table_block
 from deepmemory.ingest.text import PageText
@@ -39,9 +40,24 @@ def parse_html(source: str) -> Element | None:
     """Parse a page, however broken; None where it holds no element."""
     parser = lxml_html.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
     try:
-        return lxml_html.document_fromstring(source.replace("\0", "").encode("utf-8", errors="replace"), parser=parser)
+        root = lxml_html.document_fromstring(source.replace("\0", "").encode("utf-8", errors="replace"), parser=parser)
     except etree.ParserError:
         return None
+    _flatten(root)
+    return root
+
+
+def _flatten(root: Element) -> None:
+    """Make what is nested too deep to be walked plain text."""
+    waiting = [(root, 0)]
+    while waiting:
+        element, depth = waiting.pop()
+        if depth < _DEEPEST:
+            waiting += [(child, depth + 1) for child in element]
+        elif len(element):
+            text = "".join(element.itertext())
+            del element[:]
+            element.text = text
 
 
 def html_text(source: str) -> PageText:
@@ -51,7 +67,7 @@ def html_text(source: str) -> PageText:
         return PageText("")
     part = pydoc.rewritten(root)
     walk = _Walk()
-    walk.children(main_part(root) if part is None else part, 0)
+    walk.children(main_part(root) if part is None else part)
     blocks = walk.finish()
     if all(block.kind is Kind.HEADING for block in blocks):
         return PageText("", _title(root, blocks), canonical=_canonical(root))
@@ -91,32 +107,29 @@ class _Walk:
             last.anchors += [(name, len(last.text)) for name in self._waiting]
         return self._blocks
 
-    def children(self, element: Element, depth: int) -> None:
+    def children(self, element: Element) -> None:
         """Walk what is in an element."""
-        if depth > _DEEPEST:
-            self._inline.add("".join(element.itertext()))
-            return
         self._inline.add(element.text or "")
         for child in element:
             if isinstance(child.tag, str) and not is_noise(child):
-                self._element(child, depth + 1)
+                self._element(child)
             self._inline.add(child.tail or "")
 
-    def _element(self, element: Element, depth: int) -> None:
+    def _element(self, element: Element) -> None:
         tag = element.tag
         if tag in _BLOCKS or tag in _HEADINGS or tag == "pre":
             self._end_block()
             self._waiting += anchor_names(element)
-            self._block(element, depth)
+            self._block(element)
             self._end_block()
         elif tag == "br":
             self._inline.line_break()
         elif not is_permalink(element):
             for name in anchor_names(element):
                 self._inline.anchor(name)
-            self._run(element, depth)
+            self._run(element)
 
-    def _run(self, element: Element, depth: int) -> None:
+    def _run(self, element: Element) -> None:
         """Walk an element that is part of running text."""
         if element.tag == "img":
             self._inline.add(element.get("alt") or "")
@@ -126,9 +139,9 @@ class _Walk:
             code = _flat(element)[0]
             self._inline.add(f"`{code}`" if code else "")
         else:
-            self.children(element, depth)
+            self.children(element)
 
-    def _block(self, element: Element, depth: int) -> None:
+    def _block(self, element: Element) -> None:
         tag = element.tag
         if tag in _HEADINGS:
             self._heading(*_flat(element), max(_HEADINGS[tag], self._floor + 1))
@@ -139,13 +152,13 @@ class _Walk:
         elif tag == "table" and is_data_table(element):
             self._put(table_block(element))
         elif tag in ("ul", "ol", "menu", "dir"):
-            self._list(element, depth)
+            self._list(element)
         elif tag == "dl":
-            self._definitions(element, depth)
+            self._definitions(element)
         elif tag == "blockquote":
-            self._within(element, depth, marker="> ", rest="> ")
+            self._within(element, marker="> ", rest="> ")
         else:
-            self.children(element, depth)
+            self.children(element)
 
     def _heading(self, title: str, anchors: list[tuple[str, int]], level: int) -> None:
         self._waiting += [name for name, _ in anchors]
@@ -157,24 +170,37 @@ class _Walk:
         self._marker, self._tight = None, False
         self._put(Block(title, kind=Kind.HEADING), "#" * min(level, 6) + " ")
 
-    def _list(self, element: Element, depth: int) -> None:
+    def _list(self, element: Element) -> None:
         parent = element.getparent()
         self._tight = parent is not None and parent.tag in ("li", "dd")
         start = element.get("start") or ""
         first = int(start) if start.isdecimal() else 1
-        for number, item in enumerate(items(element), start=first):
+        for number, item in enumerate(self._items(element), start=first):
             marker = f"{number}. " if element.tag == "ol" else "- "
             self._waiting += anchor_names(item)
-            self._within(item, depth + 1, marker=marker, rest=" " * len(marker))
+            self._within(item, marker=marker, rest=" " * len(marker))
             self._tight = True
         self._tight = False
 
-    def _within(self, element: Element, depth: int, *, marker: str, rest: str) -> None:
+    def _items(self, element: Element) -> Iterator[Element]:
+        """The items of a list, of which those of definitions may be wrapped; text between them is text."""
+        self._inline.add(element.text or "")
+        for child in element:
+            if isinstance(child.tag, str) and not is_noise(child):
+                self._end_block()
+                if child.tag == "div" and element.tag == "dl":
+                    yield from self._items(child)
+                else:
+                    yield child
+            self._inline.add(child.tail or "")
+        self._end_block()
+
+    def _within(self, element: Element, *, marker: str, rest: str) -> None:
         """Walk an element whose lines all begin with something: a list's item, a quotation."""
         prefix, outer_marker = self._prefix, self._marker
         self._marker = (prefix if outer_marker is None else outer_marker) + marker
         self._prefix = prefix + rest
-        self.children(element, depth)
+        self.children(element)
         self._end_block()
         self._prefix, self._marker = prefix, outer_marker if self._marker_is_due() else None
 
@@ -182,15 +208,15 @@ class _Walk:
         """Whether the marker of the item at hand is still to be set: at its end, that the item was empty."""
         return self._marker is not None
 
-    def _definitions(self, element: Element, depth: int) -> None:
+    def _definitions(self, element: Element) -> None:
         headings, floor = list(self._headings), self._floor
         level = max(floor, headings[-1][0] if headings else 0) + 1
         linked = not _FOOTNOTES & set(classes(element))
-        for item in items(element):
+        for item in self._items(element):
             self._waiting += anchor_names(item)
             if item.tag != "dt":
                 indent = "" if self._floor == level else "    "
-                self._within(item, depth + 1, marker=indent, rest=indent)
+                self._within(item, marker=indent, rest=indent)
                 continue
             self._headings, self._floor = list(headings), floor
             if linked and _is_linked(item):
@@ -198,7 +224,7 @@ class _Walk:
                 self._heading(_signature(text), anchors, level)
                 self._floor = level
             else:
-                self._within(item, depth + 1, marker="", rest="")
+                self._within(item, marker="", rest="")
                 self._tight = True
         self._headings, self._floor, self._tight = headings, floor, False
 

@@ -202,6 +202,8 @@ class _Splitter:
         parts: list[_Part] = []
         for span in spans:
             start, end = _trimmed(self._page.text, *span)
+            if start == end:
+                continue
             part = replace(section, start=start, end=end, above=section.path if parts else section.above)
             small = min(part.length, parts[-1].length) < self._options.min_chars if parts else False
             if small and self._may_be_one(parts[-1], part):

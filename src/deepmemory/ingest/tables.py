@@ -15,10 +15,19 @@ def is_data_table(table: Element) -> bool:
     """Whether a table's rows and columns mean something."""
     if table.get("role") in ("presentation", "none") or next(table.iterdescendants(*_NOT_IN_DATA), None) is not None:
         return False
+    if any(map(_has_loose_content, table.iter("table", "thead", "tbody", "tfoot", "tr"))):
+        return False
     rows = [list(_cells(row)) for row in _rows(table)]
     if max((len(row) for row in rows), default=0) < 2:
         return False
     return all(len("".join(cell.itertext())) <= _LONGEST_CELL for row in rows for cell in row)
+
+
+def _has_loose_content(part: Element) -> bool:
+    """Whether a table or row holds anything beside cells; then it is broken, and is walked so that nothing is lost."""
+    if part.tag == "tr" and any(isinstance(child.tag, str) and child.tag not in ("td", "th") for child in part):
+        return True
+    return bool((part.text or "").strip()) or any((child.tail or "").strip() for child in part)
 
 
 def table_block(table: Element) -> Block:

@@ -5,11 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from urllib.parse import urljoin
 
 import httpx
 
 __all__ = ["Scope", "canonical_url", "is_same_page", "origin_of", "page_key", "prefix_of", "why_no_page"]
 
+_REMEMBERED = 20_000  # addresses: the links of a site's navigation are on each of its pages
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _LONGEST_URL = 2_000
 _MOST_REPEATS = 3
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -37,16 +41,24 @@ def canonical_url(address: str, base: str | None = None) -> str | None:
         an http or https address; None where it is none, or names a user.
     """
     try:
-        url = httpx.URL(base).join(address.strip()) if base else httpx.URL(address.strip())
+        return _canonical(urljoin(base, address.strip()) if base else address.strip())
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _canonical(address: str) -> str | None:
+    try:
+        url = httpx.URL(address)
         host = url.raw_host.decode("ascii")
         path, _, query = url.raw_path.decode("ascii").partition("?")
         port = url.port
     except (httpx.InvalidURL, UnicodeError, ValueError, TypeError):
         return None
-    if url.scheme not in ("http", "https") or url.userinfo or not _HOST.fullmatch(host) or not 0 < (port or 1) < 65536:
+    if url.scheme not in _DEFAULT_PORTS or url.userinfo or not _HOST.fullmatch(host) or not 0 < (port or 1) < 65536:
         return None
     kept = "&".join(part for part in query.split("&") if part and not _TRACKING.match(part))
-    netloc = url.netloc.decode("ascii")
+    netloc = url.netloc.decode("ascii").removesuffix(_DEFAULT_PORTS[url.scheme])
     return f"{url.scheme}://{netloc}{_ESCAPED.sub(_unescaped, path) or '/'}{'?' if kept else ''}{kept}"
 
 
@@ -55,15 +67,20 @@ def _unescaped(escape: re.Match[str]) -> str:
     return letter if _UNRESERVED.fullmatch(letter) else escape[0].upper()
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
+
+
 def origin_of(url: str) -> str:
     """Scheme, host and port of an address."""
-    parsed = httpx.URL(url)
+    parsed = _parsed(url)
     return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
 
 
 def page_key(url: str) -> str:
     """What names a page within its site: path and query."""
-    return httpx.URL(url).raw_path.decode("ascii")
+    return _parsed(url).raw_path.decode("ascii")
 
 
 def prefix_of(url: str) -> str:
@@ -100,7 +117,7 @@ class Scope:
     exclude: tuple[str, ...] = ()
 
     def __contains__(self, url: object) -> bool:
-        parsed = httpx.URL(str(url))
+        parsed = _parsed(str(url))
         if parsed.netloc.decode("ascii") != self.host:
             return False
         path = parsed.raw_path.decode("ascii")
@@ -118,7 +135,7 @@ def _matches(url: str, path: str, patterns: Sequence[str]) -> bool:
 
 def why_no_page(url: str) -> str | None:
     """Why an address isn't worth asking for, by its looks alone; None where it is."""
-    path = httpx.URL(url).path
+    path = _parsed(url).path
     if _FILES.search(path):
         return "not a page by its name"
     if len(url) > _LONGEST_URL:
