@@ -19,7 +19,7 @@ from deepmemory.errors import CapabilityError, DeepMemoryError, InputError, Read
 from deepmemory.memory import DeepMemory, EmbedderSpec
 from deepmemory.progress import Progress
 from deepmemory.retrieval import retrieve
-from deepmemory.state import open_state
+from deepmemory.state import State, open_state
 from deepmemory.store.opening import RECORDED, Recorded, bind_embedder, choose_embedder, open_or_make, start_anew
 from deepmemory.transform import Layer
 
@@ -293,6 +293,11 @@ class VectorStore:
     def distance(self) -> Distance:
         """How vectors are compared."""
         return self._record.distance
+
+    @property
+    def state(self) -> State:
+        """The small named blobs beside the vectors: layers, jobs, what was ingested."""
+        return self._state
 
     @property
     def backend(self) -> Backend:

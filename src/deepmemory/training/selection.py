@@ -2,8 +2,8 @@
 
 Every candidate is judged on queries that its linear layer was not trained on, in both kinds of folds. Nobody can know
 how much of tomorrow's log asks for what was never asked for before, so a candidate must first be *safe*: it loses on
-neither kind of fold, and keeps most of the best lift on held-out documents, which a layer would gladly trade for a
-little more of what it has seen. Of the safe ones the best on held-out queries leads, and the winner is the most
+neither kind of fold, and keeps the best lift that is to be had on held-out documents, which a layer would gladly trade
+for a little more of what it has seen. Of the safe ones the best on held-out queries leads, and the winner is the most
 cautious of those within one standard error of it (the rule of Breiman, Friedman, Olshen and Stone, 1984): the one
 that can raise a document least, whatever the query. The identity, with lifts of 0, is a candidate too.
 
@@ -28,9 +28,6 @@ PerCandidate: TypeAlias = NDArray[np.float64]
 
 TOLERATED_LOSS = 0.003
 """Of mean nDCG@10 on either kind of fold: less is noise on any collection that we measured."""
-
-KEPT_FOR_UNSEEN = 3 / 4
-"""Share of the best lift on held-out documents that the winner keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +100,7 @@ def _safe(by_query: PerCandidate, by_document: PerCandidate | None) -> NDArray[n
         return harmless
     unseen = by_document.mean(axis=1)
     harmless &= unseen >= -TOLERATED_LOSS
-    enough: NDArray[np.bool_] = unseen >= KEPT_FOR_UNSEEN * max(0.0, unseen[harmless].max()) - TOLERATED_LOSS
+    enough: NDArray[np.bool_] = unseen >= unseen[harmless].max() - TOLERATED_LOSS
     return harmless & enough
 
 
