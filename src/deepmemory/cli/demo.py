@@ -1,9 +1,6 @@
 """``deepmemory demo``: all of it on real input, told step by step."""
 
-import os
 import platform
-import shlex
-import subprocess
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +12,7 @@ import typer
 
 from deepmemory.cli.ending import interruptible
 from deepmemory.cli.options import Json, Seed
-from deepmemory.cli.output import print_json, print_warning, progress_bars, screen_width, wrapped
+from deepmemory.cli.output import print_json, print_warning, progress_bars, screen_width, shell_word, wrapped
 from deepmemory.cli.records import job_record
 from deepmemory.cli.train import training_summary
 
@@ -183,7 +180,7 @@ def _side_by_side(left: list[str], right: list[str]) -> Iterator[str]:
 
 def _print_end(walk: "Demo", question: str, seconds: float) -> None:
     files = walk.files
-    search = f"deepmemory search {_quoted(question)} --store {_quoted(files['store'])}"
+    search = f"deepmemory search {shell_word(question)} --store {shell_word(files['store'])}"
     typer.echo(
         f"""
 The report, with plots and more examples: {files["report"]}
@@ -191,14 +188,9 @@ The report, with plots and more examples: {files["report"]}
 What to try next:
   {search}
   {search} --no-deep-memory
-  deepmemory layers --store {_quoted(files["store"])}
-  deepmemory evaluate --queries {_quoted(files["test"])} --store {_quoted(files["store"])}
+  deepmemory layers --store {shell_word(files["store"])}
+  deepmemory evaluate --queries {shell_word(files["test"])} --store {shell_word(files["store"])}
   deepmemory --help      how to do the same with documents of your own
 
 This took {seconds:.0f} seconds."""
     )
-
-
-def _quoted(word: str) -> str:
-    """A word as this system's shell takes it."""
-    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)

@@ -14,6 +14,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 
@@ -26,6 +27,7 @@ DEBUG_VARIABLE = "DEEPMEMORY_DEBUG"
 
 INTERRUPTED = 130
 _FAILED = 1
+_GRACE_SECONDS = 3.0
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -66,7 +68,10 @@ def _dispatch(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def interruptible(what_is_left: str) -> Iterator[None]:
-    """Around long work: when Ctrl-C ends it, say what is left.
+    """Around long work: when Ctrl-C ends it, say what is left, and see to it that the end comes.
+
+    What is open is closed as it should be, but only for a few seconds: a thread that waits for a slow endpoint must
+    not keep a person waiting who wants to leave. A store takes no harm from a process that just ends.
 
     Args:
         what_is_left: a sentence, such as "The store is as it was.".
@@ -74,7 +79,10 @@ def interruptible(what_is_left: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nInterrupted. {what_is_left}", file=sys.stderr)
+        print(f"\nInterrupted. {what_is_left}", file=sys.stderr, flush=True)
+        end = threading.Timer(_GRACE_SECONDS, os._exit, [INTERRUPTED])
+        end.daemon = True
+        end.start()
         raise
 
 

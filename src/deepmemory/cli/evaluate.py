@@ -47,8 +47,7 @@ def evaluate(
     from deepmemory.formats import read_labelled
     from deepmemory.report import save_report
 
-    if report is not None and not report.absolute().parent.is_dir():
-        raise InputError(f"the report can't be written to {report}: there is no folder {report.absolute().parent}")
+    _refuse_unwritable(report)
     with open_store(store) as opened:
         labelled = read_labelled(queries, split=split, known_ids=partial(known_ids, opened))
         with interruptible("Nothing was changed."), progress_bars("Searching") as (progress,):
@@ -69,6 +68,15 @@ def evaluate(
     if report is not None:
         save_report(evaluation, report, details={name.capitalize(): text for name, text in details.items()})
         typer.echo(f"Report: {report}", err=as_json)
+
+
+def _refuse_unwritable(report: Path | None) -> None:
+    """Look at where the report is to go before the work begins, and not only after."""
+    folder = None if report is None else report.absolute().parent
+    if report is not None and report.is_dir():
+        raise InputError(f"the report needs the name of a file, but {report} is a folder")
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"the report can't be written to {report}: there is no folder {folder}")
 
 
 def report_details(store: "VectorStore", layer: str | None) -> dict[str, str]:

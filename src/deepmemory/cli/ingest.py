@@ -1,12 +1,14 @@
 """``deepmemory ingest``: from a site or a folder to a store that can be searched."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deepmemory.cli.ending import interruptible
 from deepmemory.cli.options import DEFAULT_STORE, Json, StorePath
-from deepmemory.cli.output import print_json, print_warning, progress_bars
+from deepmemory.cli.output import print_json, print_warning, progress_bars, shell_word
+from deepmemory.errors import IngestError
 
 if TYPE_CHECKING:
     from deepmemory.ingest import IngestOptions, IngestReport
@@ -84,7 +86,10 @@ def ingest(
         typer.echo(str(report))
         for problem in report.problems:
             print_warning(problem)
-    typer.echo(f"The store {store} holds {documents:,} documents. Try: deepmemory search QUESTION{_where(store)}")
+    plural = "" if documents == 1 else "s"
+    typer.echo(
+        f"The store {store} holds {documents:,} document{plural}. Try: deepmemory search QUESTION{_where(store)}"
+    )
 
 
 def _refuse_typo(source: str) -> None:
@@ -115,12 +120,16 @@ def _ingest_all(
                 interruptible("What was stored so far is whole; the same command goes on from there."),
                 progress_bars("Pages", "Documents") as (on_page, on_chunk),
             ):
-                reports.append(ingest_source(source, opened, options=options, on_page=on_page, on_chunk=on_chunk))
+                try:
+                    report = ingest_source(source, opened, options=options, on_page=on_page, on_chunk=on_chunk)
+                except IngestError as error:
+                    if "private address" in str(error):
+                        error.add_note("To read a site on this machine or in a private network, add --allow-private.")
+                    raise
+                reports.append(report)
         return reports, opened.count()
 
 
 def _where(store: str) -> str:
     """What a command needs to use the same store."""
-    import os
-
-    return "" if store in (DEFAULT_STORE, os.environ.get("DEEPMEMORY_STORE")) else f" --store {store}"
+    return "" if store in (DEFAULT_STORE, os.environ.get("DEEPMEMORY_STORE")) else f" --store {shell_word(store)}"

@@ -27,9 +27,9 @@ def layers(
 
     A layer is what one training learned. The newest that held-out questions gained from is active.
 
-    deepmemory layers
-    deepmemory layers --use v1
-    deepmemory layers --off
+      deepmemory layers
+      deepmemory layers --use v1
+      deepmemory layers --off
     """
     if (use is not None) + off + rollback > 1:
         raise InputError("--use, --off and --rollback each choose the active layer: give one of them")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from deepmemory.cli.output import shell_word
 from deepmemory.errors import NotAStoreError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def open_store(path: str, *, read_only: bool = False) -> "VectorStore":
         return VectorStore(path, create=False, read_only=read_only)
     except NotAStoreError as error:
         if not os.path.exists(path):  # noqa: PTH110  Path.exists raises where a name is too long
-            error.add_note(f"To make one: deepmemory ingest FOLDER_OR_URL --store {path}")
+            error.add_note(f"To make one: deepmemory ingest FOLDER_OR_URL --store {shell_word(path)}")
         raise
 
 

@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import shlex
+import subprocess
 import sys
 import textwrap
 import unicodedata
@@ -16,7 +19,16 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-__all__ = ["print_json", "print_table", "print_warning", "printable", "progress_bars", "screen_width", "wrapped"]
+__all__ = [
+    "print_json",
+    "print_table",
+    "print_warning",
+    "printable",
+    "progress_bars",
+    "screen_width",
+    "shell_word",
+    "wrapped",
+]
 
 _NARROWEST_TEXT, _WIDEST_TEXT = 20, 100
 _UNLIMITED = 10_000
@@ -43,6 +55,11 @@ def printable(text: str) -> str:
 def screen_width() -> int:
     """Columns for running text."""
     return max(_NARROWEST_TEXT, min(_console().width, _WIDEST_TEXT))
+
+
+def shell_word(word: str) -> str:
+    """A word as this system's shell takes it, for commands that people copy."""
+    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)
 
 
 def wrapped(text: str) -> str:

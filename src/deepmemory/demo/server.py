@@ -18,23 +18,16 @@ PORT = 7878
 
 _START_SECONDS = 30.0
 
-# ``python -m pydoc`` with three differences. It ends when we do, however that happens, because then its standard input
-# is closed. It ends at once: a page is made by importing its module anew, threading among them, after which pydoc's own
-# way of stopping waits for a thread that can no longer be joined. And addresses in memory, which differ from run to
-# run, are left out of the pages, so that a page that did not change is the same.
-_PROGRAM = r"""
-import os, pydoc, re, sys
-
-make_page = pydoc._url_handler
-
-def make_lasting_page(url, content_type="text/html"):
-    return re.sub("(?: |&nbsp;)(?:at|handle)(?: |&nbsp;)(?:0x)?[0-9a-fA-F]{6,}", "", make_page(url, content_type))
+# ``python -m pydoc`` with two differences. It ends when we do, however that happens, because then its standard input
+# is closed. And it ends at once: a page is made by importing its module anew, threading among them, after which pydoc's
+# own way of stopping waits for a thread that can no longer be joined.
+_PROGRAM = """
+import os, pydoc, sys
 
 def wait_for_the_end(prompt):
     sys.stdin.read()
     os._exit(0)
 
-pydoc._url_handler = make_lasting_page
 pydoc.input = wait_for_the_end
 pydoc.browse(int(sys.argv[1]), open_browser=False, hostname="127.0.0.1")
 """
