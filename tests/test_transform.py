@@ -59,6 +59,23 @@ def test_identity_ranks_as_plain_cosine_does(seed):
     np.testing.assert_allclose(scores, -np.sort(-(queries @ documents.T), axis=1), atol=1e-6)
 
 
+@given(seeds, st.floats(0, 0.9))
+@settings(deadline=None, max_examples=40)
+def test_the_bonus_is_what_the_nearest_keys_say_above_the_threshold(seed, threshold):
+    rng = np.random.default_rng(seed)
+    keys, n_documents = unit(rng, 12), 7
+    document = np.concatenate([np.arange(n_documents), rng.integers(0, n_documents, 14)])
+    grade = rng.uniform(0.1, 1, len(document)).astype(np.float32)
+    memory = QueryMemory.build(keys, rng.integers(0, 12, len(document)), document, grade, threshold=threshold, gain=0.3)
+    queries = unit_rows(np.concatenate([keys, unit(rng, 5)]))
+    expected = np.float32(0.3) * np.maximum(0, memory.nearest(queries) - np.float32(threshold))
+    np.testing.assert_allclose(memory.bonus(queries), expected, atol=1e-7)
+    prior = Layer(DIM, document_ids=tuple(range(n_documents)), document_vectors=keys[:7], prior=0.1, memory=memory)
+    moved, bonus = prior.apply(queries)
+    np.testing.assert_array_equal(moved, prior.transform(queries))
+    np.testing.assert_array_equal(bonus, prior.bonus(queries))
+
+
 def test_one_vector_keeps_its_shape():
     layer, queries, _ = layer_with_memory()
     assert layer.transform(queries[0]).shape == (DIM,)

@@ -53,11 +53,11 @@ def retrieve(
     """
     if layer is None or layer.is_identity:
         return backend.search(query_vectors, k, distance=distance, filter=filter)
-    moved = layer.transform(query_vectors)
     if not layer.has_bonus:
-        return backend.search(moved, k, distance=distance, filter=filter)
+        return backend.search(layer.transform(query_vectors), k, distance=distance, filter=filter)
+    moved, bonus = layer.apply(query_vectors)
     found = backend.search(moved, k + MARGIN, distance=distance, filter=filter)
-    merge = _Merge(layer, moved, layer.bonus(query_vectors), k, distance)
+    merge = _Merge(layer, moved, bonus, k, distance)
     proposals = [merge.proposals(row, ranking) for row, ranking in enumerate(found)]
     wanted = sorted({layer.document_ids[place] for places in proposals for place in places.tolist()})
     fetched = backend.get_vectors([str(i) for i in wanted], filter=filter) if wanted else {}

@@ -40,7 +40,7 @@ class QueryMemory:
         pair_key: ``(n_pairs,)`` int32, the key of each (key, document) pair; pairs are sorted by document.
         pair_document: ``(n_pairs,)`` int32, its labelled document, by position; each position occurs.
         pair_weight: ``(n_pairs,)`` float32 in (0, 1], the grade relative to the key's highest.
-        threshold: cosine at and below which a key says nothing.
+        threshold: cosine at and below which a key says nothing, 0 or more.
         gain: score added for each unit of cosine above the threshold.
     """
 
@@ -100,6 +100,11 @@ class QueryMemory:
                 f"the saved layer's memory should pair its {len(self.keys)} keys with {n_labelled} labelled documents "
                 "and names others; train again or restore the file"
             )
+        if not self.threshold >= 0:
+            raise ArtifactError(
+                f"the saved layer's memory should have a threshold of 0 or more and has {self.threshold}; "
+                "train again or restore the file"
+            )
 
     def nearest(self, query_vectors: Vectors) -> Vectors:
         """Weighted cosine of each query with the nearest key of each labelled document.
@@ -111,18 +116,38 @@ class QueryMemory:
             ``(n, n_labelled)`` float32.
         """
         starts = np.flatnonzero(np.diff(self.pair_document, prepend=-1))
-        cosines = _directions(query_vectors - self.centre) @ self.keys.T
-        by_pair = cosines[:, self.pair_key]
+        by_pair = self._cosines(query_vectors)[:, self.pair_key]
         by_pair *= self.pair_weight
         return np.maximum.reduceat(by_pair, starts, axis=1)
 
     def bonus(self, query_vectors: Vectors) -> Vectors:
-        """Score to add for each labelled document: ``gain * max(0, nearest - threshold)``, ``(n, n_labelled)``."""
-        bonus = self.nearest(query_vectors)
-        bonus -= self.threshold
-        np.maximum(bonus, 0, out=bonus)
-        bonus *= self.gain
+        """Score to add for each labelled document: ``gain * max(0, nearest - threshold)``, ``(n, n_labelled)``.
+
+        A weight is 1 at most, so only the pairs of keys above the threshold can add anything, and those are few.
+        """
+        cosines = self._cosines(query_vectors)
+        bonus = np.zeros((len(cosines), int(self.pair_document[-1]) + 1), dtype=np.float32)
+        row, key = np.nonzero(cosines > self.threshold)
+        if len(row):
+            order, first = self._pairs_by_key
+            count = first[key + 1] - first[key]
+            within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+            pair = order[np.repeat(first[key], count) + within]
+            row = np.repeat(row, count)
+            above = cosines[row, self.pair_key[pair]] * self.pair_weight[pair] - np.float32(self.threshold)
+            np.maximum.at(bonus, (row, self.pair_document[pair]), above)
+            bonus *= np.float32(self.gain)
         return bonus
+
+    def _cosines(self, query_vectors: Vectors) -> Vectors:
+        """Cosine of each query with each key, about the mean training query, ``(n, n_keys)``."""
+        return _products(_directions(query_vectors - self.centre), self.keys)
+
+    @cached_property
+    def _pairs_by_key(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pairs in the order of their keys, and where each key's begin, ``(n_keys + 1,)``."""
+        order = np.argsort(self.pair_key, kind="stable")
+        return order, np.searchsorted(self.pair_key[order], np.arange(len(self.keys) + 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +193,12 @@ class Layer:
         """The position of each labelled document by its id."""
         return {str(i): place for place, i in enumerate(self.document_ids)}
 
+    @cached_property
+    def _columns(self) -> Vectors:
+        """The matrix by columns, each in one piece."""
+        assert self.matrix is not None
+        return np.ascontiguousarray(self.matrix.T)
+
     def with_document_ids(self, ids: Sequence[str]) -> "Layer":
         """The same layer with other names for its labelled documents, in the same order.
 
@@ -191,9 +222,7 @@ class Layer:
             InputError: wrong number of dimensions, or values that are not finite.
         """
         vectors = as_matrix(query_vectors, self.dimensions, "query_vectors")
-        if self.matrix is not None:
-            vectors = vectors + vectors @ self.matrix
-        return unit_rows(vectors).reshape(np.shape(query_vectors))
+        return self._moved(vectors).reshape(np.shape(query_vectors))
 
     def bonus(self, query_vectors: ArrayLike) -> Vectors:
         """What each labelled document's score gets beside its similarity.
@@ -204,11 +233,22 @@ class Layer:
         Returns:
             ``(n, n_labelled)`` float32, in the order of `document_ids`.
         """
-        vectors = unit_rows(as_matrix(query_vectors, self.dimensions, "query_vectors"))
+        return self._bonus(as_matrix(query_vectors, self.dimensions, "query_vectors"))
+
+    def apply(self, query_vectors: ArrayLike) -> tuple[Vectors, Vectors]:
+        """`transform` and `bonus` at once, for vectors ``(n, dim)`` that are then looked through but once."""
+        vectors = as_matrix(query_vectors, self.dimensions, "query_vectors")
+        return self._moved(vectors), self._bonus(vectors)
+
+    def _moved(self, vectors: Vectors) -> Vectors:
+        return unit_rows(vectors if self.matrix is None else vectors + _products(vectors, self._columns))
+
+    def _bonus(self, vectors: Vectors) -> Vectors:
         if self.memory is None:
             return np.full((len(vectors), len(self.document_ids)), self.prior, dtype=np.float32)
-        bonus = self.memory.bonus(vectors)
-        bonus += np.float32(self.prior)
+        bonus = self.memory.bonus(unit_rows(vectors))
+        if self.prior:
+            bonus += np.float32(self.prior)
         return bonus
 
     def rank(
@@ -361,6 +401,16 @@ def unit_rows(vectors: Vectors) -> Vectors:
     norms[norms == 0] = 1
     scaled: Vectors = vectors / norms[:, None]
     return scaled
+
+
+def _products(vectors: Vectors, rows: Vectors) -> Vectors:
+    """Dot products of vectors ``(n, dim)`` with rows ``(m, dim)``, ``(n, m)``.
+
+    For the one vector of an ordinary search without the threads of BLAS: they take longer to wake than to multiply,
+    and beside a busy engine, which uses every core, they hold each other up for milliseconds.
+    """
+    products: Vectors = np.vecdot(rows, vectors) if len(vectors) == 1 else vectors @ rows.T
+    return products.reshape(len(vectors), len(rows))
 
 
 def _directions(vectors: Vectors) -> Vectors:
