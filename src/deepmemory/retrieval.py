@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.backends.base import Backend, Distance, Filter, Ranking
+from deepmemory.backends.scoring import best_first
 from deepmemory.transform import Layer, unit_rows
 
 __all__ = ["retrieve"]
@@ -107,8 +108,7 @@ class _Merge:
             extra = self._similarity(row, vectors) + self.bonus[row, [place for place, _ in alive]]
             ids += [i for _, i in alive]
             scores = np.concatenate([scores, extra])
-        order = sorted(range(len(ids)), key=lambda j: (-scores[j], ids[j]))[: self.k]
-        return Ranking(ids=tuple(ids[j] for j in order), scores=scores[order].astype(np.float32))
+        return best_first(ids, scores.astype(np.float32), self.k)
 
     def _raised(self, row: int, ranking: Ranking) -> Vectors:
         place_of = self.layer.place_of

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["VectorSearch", "scan", "search_words"]
 
-# From this many queries on, one pass over the vectors with matrix products is faster than a search for each, as long
-# as they fit beside everything else.
+# From this many queries on, one pass over the vectors with matrix products is faster than a search for each, and holds
+# one block of them at a time, where the engine would run a scan of its own for each query.
 _MANY_QUERIES = 8
-_MATRIX_BYTES = 512 * 2**20
+_BLOCK_BYTES = 64 * 2**20
+_READ_AT_ONCE = 8_192
 _QUERIES_AT_ONCE = 64
 
 # The graph is walked by quantised vectors, and the vectors themselves decide among the best of those: twice as many
@@ -54,8 +55,8 @@ class VectorSearch:
         """Rank for each of the queries ``(n, dimensions)``."""
         if len(queries) < _MANY_QUERIES:
             return [self._one(query) for query in queries]
-        if not self._has_graph() and self._fits_in_memory():
-            return scoring.rank(self._matrix(), queries, self.k, distance=self.distance)
+        if not self._has_graph():
+            return self._in_one_pass(queries)
         return [ranking for group in _groups(queries) for ranking in self._group(group)]
 
     def _one(self, query: VectorArray) -> Ranking:
@@ -97,15 +98,32 @@ class VectorSearch:
     def _passing(self) -> int:
         return int(self.table.count_rows(self.condition))
 
-    def _fits_in_memory(self) -> bool:
-        bytes_each = lance_rows.dimensions_of(self.table.schema) * np.dtype(np.float32).itemsize
-        return self._passing() * bytes_each <= _MATRIX_BYTES
+    def _in_one_pass(self, queries: VectorArray) -> list[Ranking]:
+        best = [scoring.EMPTY_RANKING for _ in queries]
+        for block in self._blocks():
+            found = scoring.rank(block, queries, self.k, distance=self.distance)
+            best = [scoring.merge(kept, new, self.k) for kept, new in zip(best, found, strict=True)]
+        return best
 
-    def _matrix(self) -> scoring.Matrix:
-        rows = scan(self.table, ["id", "vector"], self.condition).to_arrow()
-        order = np.asarray(pc.sort_indices(rows.column("id")))
-        ids = rows.column("id").take(order).to_pylist()
-        return scoring.Matrix.of(ids, lance_rows.vectors_of(rows)[order])
+    def _blocks(self) -> Iterator[scoring.Matrix]:
+        """The rows that pass the condition, a bounded number of bytes at a time."""
+        bytes_each = lance_rows.dimensions_of(self.table.schema) * np.dtype(np.float32).itemsize
+        rows_each = max(_READ_AT_ONCE, _BLOCK_BYTES // bytes_each)
+        batches: list[pa.RecordBatch] = []
+        for batch in scan(self.table, ["id", "vector"], self.condition).to_batches(_READ_AT_ONCE):
+            batches.append(batch)
+            if sum(map(len, batches)) >= rows_each:
+                yield _matrix(batches)
+                batches = []
+        if batches:
+            yield _matrix(batches)
+
+
+def _matrix(batches: Sequence[pa.RecordBatch]) -> scoring.Matrix:
+    rows = pa.Table.from_batches(batches)
+    order = np.asarray(pc.sort_indices(rows.column("id")))
+    ids = rows.column("id").take(order).to_pylist()
+    return scoring.Matrix.of(ids, lance_rows.vectors_of(rows)[order])
 
 
 def scan(table: "Table", columns: Sequence[str], condition: str | None = None) -> "LanceQueryBuilder":
@@ -123,18 +141,13 @@ def search_words(table: "Table", text: str, k: int, condition: str | None) -> Ra
     match = MatchQuery(encodable, "text")  # type: ignore[call-arg]
     search = table.search(match, query_type="fts").select(["id", "_score"]).limit(k)
     rows = (search.where(condition, prefilter=True) if condition else search).to_arrow()
-    return _ranking(rows.column("id").to_pylist(), np.asarray(rows.column("_score"), dtype=np.float32))
+    return scoring.best_first(rows.column("id").to_pylist(), np.asarray(rows.column("_score"), dtype=np.float32))
 
 
 def _by_similarity(rows: pa.Table) -> Ranking:
     # LanceDB's distance is one less the similarity, for cosine and for dot product.
     scores = 1 - np.asarray(rows.column("_distance"), dtype=np.float32)
-    return _ranking(rows.column("id").to_pylist(), scores)
-
-
-def _ranking(ids: list[str], scores: VectorArray) -> Ranking:
-    order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))
-    return Ranking(ids=tuple(ids[row] for row in order), scores=scores[order])
+    return scoring.best_first(rows.column("id").to_pylist(), scores)
 
 
 def _groups(queries: VectorArray) -> Iterator[VectorArray]:

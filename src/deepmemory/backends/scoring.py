@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from deepmemory.backends.base import Distance, Ranking, VectorArray
 
-__all__ = ["EMPTY_RANKING", "Matrix", "rank"]
+__all__ = ["EMPTY_RANKING", "Matrix", "best_first", "merge", "rank"]
 
 _QUERIES_AT_ONCE = 256
 _DOCUMENTS_AT_ONCE = 32_768  # 256 x 32,768 float32 scores are 32 MB: the largest block that is ever made
@@ -63,6 +63,19 @@ def rank(documents: Matrix, query_vectors: VectorArray, k: int, *, distance: Dis
             propose(best, queries, documents.vectors[block], documents.norms[block], first_row)
         rankings += [kept.ranking(documents.ids) for kept in best]
     return rankings
+
+
+def best_first(ids: Sequence[str], scores: VectorArray, k: int | None = None) -> Ranking:
+    """The ranking of documents in any order, equal scores by id; the first k of it where k is given."""
+    order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))[:k]
+    return Ranking(ids=tuple(ids[row] for row in order), scores=scores[order])
+
+
+def merge(first: Ranking, second: Ranking, k: int) -> Ranking:
+    """The k best of two rankings of different documents for the same query."""
+    if not len(first) or not len(second):
+        return first if len(first) else second
+    return best_first(first.ids + second.ids, np.concatenate([first.scores, second.scores]), k)
 
 
 class _Best:

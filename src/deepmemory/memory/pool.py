@@ -18,7 +18,7 @@ WHOLE_STORE = 20_000
 _QUERIES = 2_000
 _NEAREST = 100
 _MOST_NEAREST = 50_000
-_SEARCH_BATCH = 50
+_SEARCH_BATCH = 500  # where there is no graph, each batch is a pass over all vectors
 _FETCH_BATCH = 2_000
 
 
