@@ -45,6 +45,17 @@ class Selection:
         """Whether every document passes."""
         return not self.native and self.predicate is None
 
+    def test(self) -> Predicate:
+        """What tells of one document whether it passes both parts."""
+        conditions, predicate = read_filter(self.native), self.predicate
+
+        def passes(document: Document) -> bool:
+            return conditions.accept(document.id, metadata_terms(document.metadata)) and (
+                predicate is None or predicate(document)
+            )
+
+        return passes
+
 
 EVERYTHING: Final = Selection()
 """What no filter selects."""
@@ -106,12 +117,7 @@ def metadata_predicate(key: str, expected: Any) -> Predicate:
 
 def matching(store: VectorStore, selection: Selection) -> Iterator[Document]:
     """Iterate over the documents that pass; reads every document of the store."""
-    conditions = read_filter(selection.native)
-    for document in store.documents():
-        if (selection.native is None or conditions.accept(document.id, metadata_terms(document.metadata))) and (
-            selection.predicate is None or selection.predicate(document)
-        ):
-            yield document
+    return filter(selection.test(), store.documents())
 
 
 def _text_predicate(value: Any) -> Predicate:

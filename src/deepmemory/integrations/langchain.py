@@ -316,9 +316,8 @@ def _documents(hits: Sequence[Hit]) -> list[Document]:
     return [Document(page_content=hit.text, metadata=dict(hit.metadata), id=hit.id) for hit in hits]
 
 
-def _query_vector(embedding_function: Any, query: str) -> ArrayLike:
+def _query_vector(embedding_function: Any, query: str) -> NDArray[np.float32]:
     """The vector that an embeddings object, or a function of one text, makes of a query."""
     if hasattr(embedding_function, "embed_query"):
-        return resolve_embedder(embedding_function).embed_queries([query])[0]
-    vector: NDArray[np.float32] = np.asarray(embedding_function(query), dtype=np.float32)
-    return vector
+        return np.array(resolve_embedder(embedding_function).embed_queries([query])[0])
+    return np.asarray(embedding_function(query), dtype=np.float32)

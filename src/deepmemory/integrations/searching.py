@@ -6,7 +6,6 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepmemory.backends.filters import metadata_terms, read_filter
 from deepmemory.data import Document, check_vectors
 from deepmemory.data.text import shown, text_problem
 from deepmemory.errors import CapabilityError, InputError
@@ -192,18 +191,12 @@ def _scanned(
         return []
     scores = -np.concatenate(distances)
     order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))
-    conditions = read_filter(selection.native)
 
     def ranked(depth: int) -> list[Hit]:
         rows = order[:depth]
         return _hits(store, [ids[row] for row in rows], scores[rows])
 
-    def passes(document: Document) -> bool:
-        return conditions.accept(document.id, metadata_terms(document.metadata)) and (
-            selection.predicate is None or selection.predicate(document)
-        )
-
-    return ranked(k) if selection.is_everything else _widened(ranked, k, Selection(predicate=passes))
+    return ranked(k) if selection.is_everything else _widened(ranked, k, Selection(predicate=selection.test()))
 
 
 def _hits(store: VectorStore, ids: Sequence[str], scores: NDArray[np.float32]) -> list[Hit]:
