@@ -13,7 +13,7 @@ from deepmemory.integrations.arguments import check_exec_option
 from deepmemory.integrations.dataset import Dataset
 from deepmemory.integrations.deeplake import VectorStore
 from deepmemory.integrations.filters import matching
-from deepmemory.memory import EmbedderSpec
+from deepmemory.memory import DeepMemory, EmbedderSpec
 from deepmemory.store import Hit
 
 try:
@@ -122,8 +122,8 @@ class DeepLakeVectorStore(BasePydanticVectorStore):
         return self._vectorstore
 
     @property
-    def deep_memory(self) -> Any:
-        """Train, watch and evaluate: a `deepmemory.DeepMemory`."""
+    def deep_memory(self) -> DeepMemory:
+        """Train, watch and evaluate."""
         return self._vectorstore.deep_memory
 
     @property
