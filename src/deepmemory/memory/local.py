@@ -87,7 +87,7 @@ class LocalDeepMemory(DeepMemory):
     def layer(self) -> Layer | None:
         """The active layer; None where searches go untransformed."""
         saved = self._saved_layer(None)
-        return saved and saved.layer
+        return None if saved is None else saved.layer
 
     @property
     def history(self) -> list[HistoryEntry]:

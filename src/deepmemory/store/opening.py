@@ -14,6 +14,7 @@ from deepmemory.store.embedder import ChosenEmbedder, StoreEmbedder, refuse_othe
 from deepmemory.store.record import StoreRecord, open_record, replace_record
 
 __all__ = [
+    "DEFAULT_SPEC",
     "RECORDED",
     "Recorded",
     "bind_embedder",
@@ -35,7 +36,7 @@ class Recorded(Enum):
 RECORDED: Final = Recorded.RECORDED
 """The embedder that the store has on record; in a new store, ``"local"``."""
 
-_DEFAULT_SPEC = "local"
+DEFAULT_SPEC = "local"
 _CACHE_FILE = Path("cache") / "queries.sqlite"
 _BLOBS_OF_USE = ("layers", "layers/active", "jobs", "history")
 
@@ -105,7 +106,7 @@ def _new_record(chosen: ChosenEmbedder | Recorded | None, distance: Distance) ->
     record = StoreRecord(distance=distance)
     if chosen is None:
         return record
-    made = ChosenEmbedder(_DEFAULT_SPEC) if isinstance(chosen, Recorded) else chosen
+    made = ChosenEmbedder(DEFAULT_SPEC) if isinstance(chosen, Recorded) else chosen
     if made.spec is None:
         return record.pinned(made.fingerprint, None)
     return StoreRecord(distance=distance, embedder=made.embedder.name, spec=made.spec)
