@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
@@ -57,6 +58,8 @@ class HubConnection:
         self._base = f"{address.url}/v1/orgs/{address.org}/datasets/{address.name}"
         self._lock = threading.Lock()
         self._clients: dict[int, httpx.Client] = {}
+        # Who forgets to close a store leaves no connections behind.
+        weakref.finalize(self, _close_own, self._clients)
         self._knows_hub = False
 
     @property
@@ -203,9 +206,7 @@ class HubConnection:
     def close(self) -> None:
         """Close what is open; it opens again where it is used after that."""
         with self._lock:
-            client = self._clients.pop(os.getpid(), None)
-        if client is not None:
-            client.close()
+            _close_own(self._clients)
 
     def _client(self) -> httpx.Client:
         """The client of this process: a forked one must not share its parent's connections."""
@@ -252,6 +253,13 @@ class HubConnection:
         if isinstance(error, httpx.PoolTimeout):
             return HubUnavailableError(f"all {_CONNECTIONS} connections to {url} are in use: ask less at once")
         return HubUnavailableError(f"the hub at {url} broke off before its answer was whole{effect.value}")
+
+
+def _close_own(clients: dict[int, httpx.Client]) -> None:
+    """Close the client of this process; a parent's are the parent's."""
+    client = clients.pop(os.getpid(), None)
+    if client is not None:
+        client.close()
 
 
 def _read_seconds() -> float:
