@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from deepmemory.testing import HubProcess
@@ -25,8 +26,12 @@ def hub() -> Iterator[HubProcess]:
 @pytest.fixture(scope="session")
 def tokens(hub) -> dict[str, str]:
     """A token of each scope for acme, and one of another organisation."""
-    scopes = ("read", "write", "admin")
-    return {scope: hub.token("acme", scope) for scope in scopes} | {"other": hub.token("umbrella", "admin")}
+    made = {"admin": hub.token("acme", "admin"), "other": hub.token("umbrella", "admin")}
+    ours = {"Authorization": f"Bearer {made['admin']}"}
+    for scope in ("read", "write"):
+        reply = httpx.post(f"{hub.url}/v1/orgs/acme/tokens", json={"scope": scope}, headers=ours)
+        made[scope] = reply.raise_for_status().json()["secret"]
+    return made
 
 
 @pytest.fixture(autouse=True)

@@ -280,7 +280,7 @@ def test_ctrl_c_cancels_the_job_that_is_waited_for(path) -> None:
 
 
 def test_a_dataset_is_made_found_and_begun_anew(path) -> None:
-    with pytest.raises(NotAStoreError, match="without create=False"):
+    with pytest.raises(NotAStoreError, match=r"create one there with VectorStore"):
         VectorStore(path, create=False)
     with pytest.raises(NotAStoreError, match="no dataset"):
         VectorStore(path, read_only=True)
@@ -451,12 +451,12 @@ def test_ingestion_keeps_a_dataset_in_step(path, tmp_path) -> None:
     for number in range(5):
         (pages / f"page{number}.md").write_text(f"# Page {number}\n\nterm{number} and term{number + 5}\n")
     with VectorStore(path, synonyms.word_vectors) as store:
-        assert ingest(pages, store).added == 5
-        assert ingest(pages, store).unchanged == 5
+        assert ingest(pages, store).chunks_added == 5
+        assert ingest(pages, store).chunks_unchanged == 5
         (pages / "page0.md").write_text("# Page 0\n\nterm20\n")
         (pages / "page1.md").unlink()
         report = ingest(pages, store)
-        assert (report.updated, report.removed, store.count()) == (1, 1, 4)
+        assert (report.chunks_updated, report.chunks_removed, store.count()) == (1, 1, 4)
         assert len(store.state.list("ingest")) == 1
 
 

@@ -21,7 +21,8 @@ from deepmemory.hub.refusals import refusal
 __all__ = ["TIMEOUT_VARIABLE", "Effect", "HubConnection"]
 
 TIMEOUT_VARIABLE = "DEEPMEMORY_HUB_TIMEOUT"
-"""Environment variable: seconds until an answer must begin; ten times that for what the hub has to work on."""
+"""Environment variable: seconds until an answer must begin, ten times that for what the hub has to work on, and how
+long at most a hub that restarts is waited for."""
 
 _READ_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
@@ -128,7 +129,7 @@ class HubConnection:
             params=params,
             timeout=self._timeout(slow=slow),
         )
-        patience = Patience(knows_hub=self._knows_hub)
+        patience = Patience(self._seconds, knows_hub=self._knows_hub)
         while True:
             try:
                 response = self._client().send(request)

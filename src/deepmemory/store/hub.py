@@ -72,8 +72,8 @@ class HubParts(StoreParts):
             if not create:
                 raise NotAStoreError(
                     f"there is no dataset {connection.path} that this token may see on the hub "
-                    f"{connection.address.url}; check the name and whose token it is, or make one by opening it "
-                    "without create=False"
+                    f"{connection.address.url}; check the name and whose token it is, or create one there with "
+                    f"VectorStore({connection.path!r})"
                 )
             found = dataset.make(distance, given.wish)
         elif overwrite:
