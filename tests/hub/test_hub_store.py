@@ -10,6 +10,7 @@ import synonyms
 
 from deepmemory import (
     ArtifactError,
+    AuthorizationError,
     Cancelled,
     CapabilityError,
     EmbedderMismatchError,
@@ -140,6 +141,13 @@ def test_an_evaluation_that_is_not_to_be_logged_is_not(twins: Twins, tokens) -> 
     with VectorStore("hub://acme/twin", synonyms.word_vectors, read_only=True, token=tokens["read"]) as reader:
         reader.deep_memory.evaluate(*ask, verbose=False)
         assert len(reader.deep_memory.history) == before
+    with VectorStore("hub://acme/twin", synonyms.word_vectors, token=tokens["read"]) as reader:
+        reader.deep_memory.evaluate(*ask, verbose=False)  # nobody asked for the log, which this token may not write
+        with pytest.raises(AuthorizationError, match="write"):
+            reader.deep_memory.evaluate(*ask, qvs_params={"log_queries": True}, verbose=False)
+    assert len(twins.there.deep_memory.history) == before
+    twins.there.deep_memory.evaluate(*ask, qvs_params={"log_queries": True, "branch": "main"}, verbose=False)
+    assert twins.there.deep_memory.history[-1].details["qvs_params"] == {"log_queries": True, "branch": "main"}
 
 
 def test_jobs_print_and_return_what_local_ones_do(twins: Twins, capsys) -> None:
@@ -239,6 +247,18 @@ def test_training_in_the_background_reports_and_can_be_waited_for(path, until) -
         assert done == sorted(done)
         assert store.deep_memory.delete(job_id)
         assert store.deep_memory.models() == ["v1"]
+
+
+def test_a_job_is_followed_by_its_events_and_not_by_asking(hub, path) -> None:
+    ids, texts = synonyms.documents()
+    with VectorStore(path, synonyms.word_vectors) as store:
+        store.add(texts, ids=ids)
+        before = hub.log.count('/jobs/{id}"')
+        seen: list[int] = []
+        store.deep_memory.train(*synonyms.questions(texts, ids), wait=True, progress=lambda done, _: seen.append(done))
+        assert seen[-1] == 1000
+        # Once to begin with; all else came by itself.
+        assert hub.log.count('/jobs/{id}"') - before == 1
 
 
 def test_waiting_ends_in_time_and_cancelling_is_heard(path) -> None:

@@ -32,6 +32,7 @@ QUERIES_AT_ONCE = 256
 
 _IDS_AT_ONCE = 1_000
 _ARROW = "application/vnd.apache.arrow.stream"
+_ARROW_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 class HubBackend(Backend):
@@ -175,9 +176,12 @@ class HubBackend(Backend):
         """Iterate over the whole collection without holding it."""
         params = {"text": "true" if text else "false", "vectors": "true"}
         with self._connection.stream("/export", accept=_ARROW, params=params) as response, self._whole():
-            for batch in pa.ipc.open_stream(io.BufferedReader(_Body(response))):
+            body = _Body(response)
+            for batch in pa.ipc.open_stream(io.BufferedReader(body)):
                 for start in range(0, batch.num_rows, batch_size):
                     yield batch.slice(start, batch_size)
+            if not body.is_whole:
+                raise EOFError
 
     def optimize(self) -> None:
         """Let the hub's engine compact, and index what is not indexed yet."""
@@ -277,12 +281,17 @@ def _parts(values: Sequence[str], size: int) -> list[list[str]]:
 
 
 class _Body(io.RawIOBase):
-    """A reply's body as a file, read as it comes."""
+    """A reply's body, an Arrow stream, as a file, read as it comes."""
 
     def __init__(self, response: httpx.Response) -> None:
         super().__init__()
         self._chunks = response.iter_bytes()
-        self._left = b""
+        self._left = self._end = b""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what was read ends as an Arrow stream does; to its readers a stream may end after any batch."""
+        return self._end == _ARROW_END
 
     def readable(self) -> bool:
         return True
@@ -291,6 +300,7 @@ class _Body(io.RawIOBase):
         while not self._left:
             try:
                 self._left = next(self._chunks)
+                self._end = (self._end + self._left)[-len(_ARROW_END) :]
             except StopIteration:
                 return 0
         n = min(len(buffer), len(self._left))

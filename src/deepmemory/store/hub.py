@@ -137,7 +137,7 @@ class HubParts(StoreParts):
         """What embeds: the hub where it can and nothing else was asked for, and otherwise this machine."""
         if given.embedder is None:
             return None
-        if found.embeds and found.embedder is not None and given.embedder in (RECORDED, found.spec):
+        if found.embeds and found.embedder is not None and given.is_by_name(found.spec):
             dimensions = found.fingerprint.dimensions if found.fingerprint else None
             return HubEmbedder(self._connection, found.embedder, dimensions)
 
@@ -177,6 +177,10 @@ class _Given:
         if isinstance(embedder, str):
             with contextlib.suppress(MissingExtraError):  # the hub may have what this machine hasn't
                 resolve_embedder(embedder)
+
+    def is_by_name(self, spec: str | None) -> bool:
+        """Whether it is the one of a name, or whichever is on record."""
+        return self.embedder is RECORDED or (isinstance(self.embedder, str) and self.embedder == spec)
 
     @property
     def wish(self) -> EmbedderWish | None:

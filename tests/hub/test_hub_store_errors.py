@@ -1,5 +1,6 @@
 """What goes wrong between a client and a hub, and the one sentence that each gets."""
 
+import io
 import json
 import socket
 import threading
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
+import pyarrow as pa
 import pytest
 
 import deepmemory
@@ -356,6 +358,94 @@ def test_a_job_that_is_submitted_twice_has_one_key(scripted: Scripted, monkeypat
             scripted.answers = [BREAK, answer({"id": "a" * 24})]
     assert keys[0] == keys[1] != keys[2] == keys[3]
     assert None not in keys
+
+
+JOB = {
+    "id": "a" * 24,
+    "state": "training",
+    "progress": 0.5,
+    "stage": "training",
+    "eta_seconds": 1.0,
+    "details": {},
+    "results": None,
+    "error": None,
+    "created": "2026-01-01T00:00:00+00:00",
+    "started": None,
+    "finished": None,
+}
+COMPLETED = {**JOB, "state": "completed", "progress": 1.0, "results": {"layer": "v1"}}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        answer({"error": {"code": "not_found", "message": "no events here"}}, 404),
+        answer(b"<html>", Content_Type="text/html"),
+        answer(b"event: job\ndata: {half\n\n", Content_Type="text/event-stream"),
+        answer(b": alive\n\nevent: job\ndata: ", Content_Type="text/event-stream"),
+        answer(b"", Content_Type="text/event-stream", Content_Length="100"),
+        BREAK,
+    ],
+)
+def test_where_no_events_come_the_job_is_asked_for(scripted: Scripted, events) -> None:
+    submitted, running, ended = answer({"id": "a" * 24}), answer(JOB), answer(COMPLETED)
+    scripted.answers = [OPEN, submitted, running, events, running, BREAK, ended]
+    with VectorStore("hub://acme/docs", embedder=None) as store:
+        seen: list[int] = []
+        ask = {"embeddings": [[1.0]], "wait": True, "progress": lambda done, _: seen.append(done)}
+        store.deep_memory.train(["q"], [[("a", 1.0)]], **ask)
+    assert seen == [500, 500, 1000]
+
+
+def test_a_hub_that_goes_away_while_a_job_is_followed_leaves_a_warning(scripted: Scripted, caplog) -> None:
+    gone = answer({"error": {"code": "job", "message": "there is no such job"}}, 404)
+    scripted.answers = [OPEN, answer({"id": "a" * 24}), gone]
+    with VectorStore("hub://acme/docs", embedder=None) as store:
+        store.deep_memory.train(["q"], [[("a", 1.0)]], embeddings=[[1.0]], progress=lambda *_: None)
+        for thread in threading.enumerate():
+            if thread.name.startswith("deepmemory-follow"):
+                thread.join()
+    assert "no longer followed: there is no such job" in caplog.text
+
+
+def test_an_export_that_is_cut_off_is_no_export(scripted: Scripted) -> None:
+    sink = io.BytesIO()
+    columns = {"id": ["a", "b"], "vector": [[1.0], [2.0]], "text": ["x", "y"], "metadata": ["{}", "{}"]}
+    with pa.ipc.new_stream(sink, pa.table(columns).schema) as writer:
+        for batch in pa.table(columns).to_batches(max_chunksize=1):
+            writer.write_batch(batch)
+    whole, arrow = sink.getvalue(), "application/vnd.apache.arrow.stream"
+    for cut in (whole[:-8], whole[:-100], whole[:50], b"", b"<html>"):
+        scripted.answers = [OPEN, answer(cut, Content_Type=arrow)]
+        with (
+            VectorStore("hub://acme/docs", embedder=None) as store,
+            pytest.raises(HubUnavailableError, match="broke off"),
+        ):
+            list(store.documents())
+    scripted.answers = [OPEN, answer(whole, Content_Type=arrow)]
+    with VectorStore("hub://acme/docs", embedder=None) as store:
+        assert [document.text for document in store.documents()] == ["x", "y"]
+
+
+def test_a_search_is_one_round_trip_and_opening_another(scripted: Scripted) -> None:
+    local = {
+        **RECORD,
+        "embedder": {"name": "local", "spec": "local", "fingerprint": None},
+        "embeds": True,
+        "layer": "v1",
+    }
+    hit = {"id": "a", "score": 0.5, "text": "x", "metadata": {}}
+    scripted.answers = [answer(local), answer({"layer": "v1", "results": [{"hits": [hit]}]})]
+    with VectorStore("hub://acme/docs") as store:
+        assert [found.id for found in store.search("a question", k=3, filter={"lang": ("en", "fr")})] == ["a"]
+    (_, _, _), (method, where, body) = scripted.requests
+    assert (method, where) == ("POST", "/v1/orgs/acme/datasets/docs/search")
+    assert json.loads(body) == {
+        "queries": ["a question"],
+        "k": 3,
+        "deep_memory": True,
+        "filter": {"lang": ["en", "fr"]},
+    }
 
 
 def test_a_limit_that_lasts_is_said(scripted: Scripted) -> None:

@@ -1,6 +1,7 @@
 """A hub that is killed in the middle of calls and started again: nothing acknowledged is lost, nothing comes twice."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,14 +9,15 @@ import numpy as np
 import pytest
 import synonyms
 
-from deepmemory import HubUnavailableError, VectorStore
+from deepmemory import EmbedderMismatchError, HubUnavailableError, VectorStore
+from deepmemory.evaluation import Evaluation, encode_evaluation
 from deepmemory.testing import HubProcess
 
 
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[tuple[HubProcess, str]]:
-    """A hub that may be killed, and a token for it."""
-    with HubProcess() as hub:
+    """A hub that may be killed, and a token for it; it embeds nothing itself."""
+    with HubProcess(environment={"DEEPMEMORY_HUB_EMBEDDERS": "none"}) as hub:
         yield hub, hub.token()
 
 
@@ -101,3 +103,44 @@ def test_killed_while_a_job_is_waited_for_and_searches_go_on_after_it(mortal, op
     assert opened.search("synonym3 synonym7") == before
     entries = opened.deep_memory.history
     assert [entry.kind for entry in entries] == ["train"]
+
+
+def test_killed_while_it_evaluates(mortal, opened: VectorStore) -> None:
+    hub, _ = mortal
+    ids, texts = synonyms.documents(200)
+    opened.add(texts, ids=ids)
+    queries, relevance = synonyms.questions(texts, ids, n=1_500)
+    ask = {"qvs_params": {"log_queries": False}, "verbose": False}
+    expected = opened.deep_memory.evaluate(relevance, queries, **ask)
+    accidents: list[threading.Thread] = []
+
+    def accident() -> None:
+        time.sleep(0.2)
+        hub.kill()
+        hub.restart()
+
+    def progress(done: int, total: int) -> None:
+        if not accidents:
+            accidents.append(threading.Thread(target=accident))
+            accidents[0].start()
+
+    measured = opened.deep_memory.evaluate(relevance, queries, **ask, progress=progress)
+    accidents[0].join()
+    assert without_time(measured) == without_time(expected)
+    assert opened.deep_memory.history == []
+
+
+def without_time(evaluation: Evaluation) -> dict[str, object]:
+    return {**encode_evaluation(evaluation), "embedding_seconds": None}
+
+
+def test_where_the_hub_has_no_embedder_this_machine_embeds(mortal, path, opened: VectorStore) -> None:
+    _, token = mortal
+    with VectorStore(f"{path}-local", token=token) as store:
+        store.add(["Ice is frozen water.", "A cat sleeps all day."], ids=["ice", "cat"])
+        assert store.search("What does water become when it freezes?", k=1)[0].id == "ice"
+    with VectorStore(f"{path}-local", "local", token=token) as store:
+        assert store.search("Which animal rests?", k=1)[0].id == "cat"
+    # The first text that was embedded put the embedder's fingerprint on record.
+    with pytest.raises(EmbedderMismatchError, match=r"384 dimensions"):
+        VectorStore(f"{path}-local", synonyms.word_vectors, token=token)

@@ -1,12 +1,17 @@
 """The command line's walk with ``--store hub://...``."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import synonyms
 
+from deepmemory import VectorStore
 from deepmemory.cli.ending import run
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
@@ -70,6 +75,30 @@ def test_the_whole_walk(command, path, tmp_path, monkeypatch) -> None:
         assert json.loads(command("layers", "--off", "--json")[1])[0]["active"] is False
         info = json.loads(command("info", "--json")[1])
         assert (info["path"], info["documents"], info["layers"], info["layer"]) == (path, 60, ["v1"], None)
+
+
+def test_ctrl_c_cancels_the_training_on_the_hub(path, tmp_path, until) -> None:
+    ids, texts = synonyms.documents(600)
+    queries, relevance = synonyms.questions(texts, ids, n=3_000)
+    rows = zip(queries, relevance, strict=True)
+    lines = [json.dumps({"query": query, "relevance": pairs}) for query, pairs in rows]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    with OpenAIServer(embed=lambda text: synonyms.word_vectors([text])[0].tolist()) as endpoint:
+        environment = {**os.environ, "OPENAI_BASE_URL": endpoint.base_url, "OPENAI_API_KEY": "any"}
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+                patch.setenv(name, environment[name])
+            store = VectorStore(path, "openai:words")
+            store.add(texts, ids=ids)
+        command = [sys.executable, "-m", "deepmemory", "train", "--queries", "train.jsonl", "--store", path]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as training:
+            until(lambda: any(job.state == "training" for job in store.deep_memory.list_jobs(verbose=False)))
+            training.send_signal(signal.SIGINT)
+            assert "Training was cancelled" in training.communicate()[1]
+            assert training.returncode == 130
+        (job,) = store.deep_memory.list_jobs(verbose=False)
+        assert store.deep_memory.wait(job.id).state == "cancelled"
+        store.close()
 
 
 def test_by_default_the_hub_embeds_what_is_ingested(command, tmp_path) -> None:
