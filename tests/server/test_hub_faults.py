@@ -88,12 +88,10 @@ def test_exactly_one_layer_is_saved_wherever_the_end_comes(tmp_path, connect, un
         until(lambda: is_gone(dying))
     # This one finds the layer that was saved, and dies in its turn when it has activated it.
     dying = HubProcess(tmp_path / "hub", program=program, environment={"DIE_AFTER": "activate"})
-    try:
+    with contextlib.suppress(RuntimeError):  # it may be so quick with it that it isn't up before that
         dying.start()
         until(lambda: is_gone(dying))
         dying.kill()
-    except RuntimeError as error:
-        assert "the hub did not start" in str(error)  # it was so quick to take the job up again
     with HubProcess(tmp_path / "hub") as hub:
         client = connect(hub, secret)
         until(lambda: state_of(client, job_id)["finished"])
