@@ -11,7 +11,7 @@ from deepmemory.data import Document, Hit, check_vectors
 from deepmemory.errors import DeepMemoryError
 from deepmemory.memory import EmbedderSpec, LocalDeepMemory
 from deepmemory.progress import Progress
-from deepmemory.retrieval import retrieve
+from deepmemory.retrieval import documents_of, retrieve
 from deepmemory.state import open_state
 from deepmemory.store.opening import Recorded, bind_in_state, choose_embedder, open_or_make, start_anew
 from deepmemory.store.parts import StoreParts
@@ -119,8 +119,7 @@ class LocalParts(StoreParts):
         self.backend.upsert(batch, check_vectors(vectors, len(batch), self.dimensions(), "the vectors made"))
 
     def _hits(self, rankings: Sequence[Ranking]) -> list[list[Hit]]:
-        wanted = list(dict.fromkeys(id for ranking in rankings for id in ranking.ids))
-        found = {document.id: document for document in self.backend.get(wanted) if document} if wanted else {}
+        found = documents_of(self.backend, rankings)
         return [
             [
                 Hit(id, found[id].text, found[id].metadata, float(score))
