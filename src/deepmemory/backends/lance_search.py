@@ -25,6 +25,7 @@ _BLOCK_BYTES = 64 * 2**20
 _READ_AT_ONCE = 8_192
 # The documents of a few hits come along for a tenth of what it would cost to fetch them by id.
 _WITH_TEXT = ("id", "text", "metadata")
+_MOST_WITH_TEXT = 2_000
 _QUERIES_AT_ONCE = 64
 
 # The graph is walked by quantised vectors, and the vectors themselves decide among the best of those: twice as many
@@ -62,11 +63,11 @@ class VectorSearch:
         return [ranking for group in _groups(queries) for ranking in self._group(group)]
 
     def _one(self, query: VectorArray) -> Ranking:
-        rows = self._nearest(query, exact=not self._may_use_graph(), columns=_WITH_TEXT)
+        rows = self._nearest(query, exact=not self._may_use_graph(), columns=self._columns(1))
         return self._completed(query, _by_similarity(rows))
 
     def _group(self, queries: VectorArray) -> Iterator[Ranking]:
-        rows = self._nearest(list(queries), exact=not self._may_use_graph())
+        rows = self._nearest(list(queries), exact=not self._may_use_graph(), columns=self._columns(len(queries)))
         of_query = np.asarray(rows.column("query_index"))
         for i, query in enumerate(queries):
             yield self._completed(query, _by_similarity(rows.filter(pa.array(of_query == i))))
@@ -92,6 +93,9 @@ class VectorSearch:
             search = search.where(self.condition, prefilter=True)
         rows: pa.Table = search.to_arrow()
         return rows
+
+    def _columns(self, n_queries: int) -> Sequence[str]:
+        return _WITH_TEXT if n_queries * self.k <= _MOST_WITH_TEXT else ("id",)
 
     def _may_use_graph(self) -> bool:
         return self.distance == "cosine" and self.k <= _MOST_HITS_BY_GRAPH

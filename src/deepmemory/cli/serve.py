@@ -41,7 +41,7 @@ def serve(  # noqa: PLR0917  options, which are given by name
         float | None, typer.Option(metavar="N", help="Requests a second for each token; 0: any. [default: 1000]")
     ] = None,
     training_jobs: Annotated[int | None, typer.Option(metavar="N", help="Trainings at once. [default: 1]")] = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="Requests worked on at once. [default: 16]")] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="Requests worked on at once. [default: 32]")] = None,
     log_queries: Annotated[bool, typer.Option("--log-queries", help="Show the texts of queries in the log.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -4,8 +4,8 @@ import base64
 import io
 import json
 import uuid
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from deepmemory.backends import Ranking
 from deepmemory.data import Document, check_documents, check_vectors
 from deepmemory.data.text import text_problem
 from deepmemory.errors import CapabilityError, InputError
-from deepmemory.retrieval import retrieve
+from deepmemory.retrieval import documents_of, retrieve
 from deepmemory.server import replies, schemas
 from deepmemory.server.common import (
     ERRORS,
@@ -32,10 +32,14 @@ from deepmemory.server.common import (
 )
 from deepmemory.server.datasets import Dataset
 from deepmemory.server.route import HubRoute, hub_of, needs
+from deepmemory.server.together import Together
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/orgs/{org}/datasets/{name}", tags=["documents"], route_class=HubRoute, responses=ERRORS)
+
+Result: TypeAlias = dict[str, Any]
+"""What the reply says of one query: its hits."""
 
 _ARROW = "application/vnd.apache.arrow.stream"
 _LINES = "application/x-ndjson"
@@ -132,25 +136,28 @@ def search(request: Request, org: Org, name: Name) -> Response:
     note_queries(request, asked.queries)
     dataset = dataset_of(request, org, name)
     if asked.mode == "words":
-        layer, rankings = None, _by_words(dataset, asked)
+        layer, results = None, _by_words(dataset, asked)
     else:
         vectors = schemas.read_vectors(asked.vectors)
         bounded(0 if vectors is None else len(vectors), settings.max_queries, "queries")
-        layer, rankings = _by_vectors(dataset, asked, vectors)
-    return reply({"layer": layer, "results": _results(dataset, rankings, documents=asked.documents)})
+        layer, results = _by_vectors(hub_of(request).searches, dataset, asked, vectors)
+    return reply({"layer": layer, "results": results})
 
 
-def _by_words(dataset: Dataset, asked: schemas.SearchRequest) -> list[Ranking]:
+def _by_words(dataset: Dataset, asked: schemas.SearchRequest) -> Sequence[Result]:
     if asked.deep_memory:
         raise CapabilityError(
             "Deep Memory moves a query's vector, and mode='words' uses none: leave out deep_memory=True or the mode"
         )
     if asked.vectors is not None:
         raise InputError("mode='words' uses no vectors: leave out the vectors or the mode")
-    return dataset.store.backend.search_text(_queries(asked.queries), asked.k, filter=asked.filter)
+    rankings = dataset.store.backend.search_text(_queries(asked.queries), asked.k, filter=asked.filter)
+    return _results(dataset, rankings, documents=asked.documents)
 
 
-def _by_vectors(dataset: Dataset, asked: schemas.SearchRequest, given: Any) -> tuple[str | None, list[Ranking]]:
+def _by_vectors(
+    searches: Together[Result], dataset: Dataset, asked: schemas.SearchRequest, given: Any
+) -> tuple[str | None, Sequence[Result]]:
     store = dataset.store
     if given is None:
         queries = _queries(asked.queries)
@@ -163,17 +170,22 @@ def _by_vectors(dataset: Dataset, asked: schemas.SearchRequest, given: Any) -> t
     if not len(vectors):
         return name, []
     distance = asked.distance or store.distance
-    return name, retrieve(store.backend, vectors, asked.k, layer=layer, distance=distance, filter=asked.filter)
+
+    def work(together: NDArray[np.float32]) -> Sequence[Result]:
+        found = retrieve(store.backend, together, asked.k, layer=layer, distance=distance, filter=asked.filter)
+        return _results(dataset, found, documents=asked.documents)
+
+    same = (id(dataset), name, asked.k, distance, asked.documents, json.dumps(asked.filter, sort_keys=True))
+    return name, searches.do(same, vectors, work)
 
 
-def _results(dataset: Dataset, rankings: list[Ranking], *, documents: bool) -> list[dict[str, Any]]:
+def _results(dataset: Dataset, rankings: list[Ranking], *, documents: bool) -> list[Result]:
     if not documents:
         return [
             {"hits": [{"id": id, "score": float(score)} for id, score in zip(ranking.ids, ranking.scores, strict=True)]}
             for ranking in rankings
         ]
-    wanted = list(dict.fromkeys(id for ranking in rankings for id in ranking.ids))
-    known = {document.id: document for document in dataset.store.get(wanted) if document is not None}
+    known = documents_of(dataset.store.backend, rankings)
     return [
         {
             "hits": [

@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -12,6 +13,7 @@ from deepmemory.server.limits import TokenBuckets
 from deepmemory.server.metrics import HubMetrics
 from deepmemory.server.registry import Registry
 from deepmemory.server.settings import HubSettings
+from deepmemory.server.together import Together
 from deepmemory.server.trainings import Trainings
 
 __all__ = ["Hub"]
@@ -30,6 +32,7 @@ class Hub:
         buckets: how often each token may ask.
         metrics: what is counted.
         stopping: set once the hub takes nothing new.
+        searches: those under way, and those that wait to be done together.
     """
 
     folder: HubFolder
@@ -40,6 +43,7 @@ class Hub:
     buckets: TokenBuckets
     metrics: HubMetrics
     stopping: threading.Event = field(default_factory=threading.Event)
+    searches: Together[dict[str, Any]] = field(default_factory=Together)
     started: float = field(default_factory=time.time)
 
     @classmethod

@@ -45,7 +45,7 @@ class HubSettings:
     training_jobs: int = 1
     training_jobs_per_org: int = 1
     waiting_jobs_per_org: int = 20
-    threads: int = 16
+    threads: int = 32
     open_stores: int = 64
     grace_seconds: float = 20.0
     idempotency_hours: float = 24.0
