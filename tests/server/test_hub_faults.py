@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,6 +18,8 @@ from hub_client import Client, code_of, fill, packed, training, world
 
 from deepmemory.testing import HubProcess
 
+FAULTY = {"X-Request-Id": "faulty"}
+FINGERPRINT = {"name": "mine", "dimensions": 2, "probe": "AACAPwAAAAA="}
 DOCS = "orgs/acme/datasets/docs"
 
 
@@ -230,6 +233,20 @@ def test_the_log_has_neither_secrets_nor_texts(hub, client, dataset, secrets):
     assert "confidential" not in hub.log
     assert not [secret for secret in secrets.values() if secret in hub.log]
     assert dataset.rpartition("/")[2] not in hub.log
+
+
+def test_a_fault_is_told_by_its_id_alone_and_the_log_says_the_rest(hub, client, dataset):
+    with sqlite3.connect(hub.data / "hub.sqlite") as database:
+        name = dataset.rpartition("/")[2]
+        [(folder,)] = database.execute("select id from datasets where name = ?", [name]).fetchall()
+    (hub.data / "datasets" / folder / "deepmemory.json").write_text("{")
+    reply = client.http.patch(dataset, json={"embedder": {"name": "x", "fingerprint": FINGERPRINT}}, headers=FAULTY)
+    assert code_of(reply) == (500, "internal")
+    assert "the request id faulty" in reply.json()["error"]["message"]
+    assert "Traceback" not in reply.text
+    [line] = [line for line in hub.log.splitlines() if '"faulty"' in line and "exception" in line]
+    assert "is damaged" in json.loads(line)["exception"]
+    assert client.delete(dataset).status_code == 204
 
 
 def test_a_dataset_that_another_deletes_is_not_found(client, dataset):

@@ -106,6 +106,13 @@ def _add_handlers(app: FastAPI) -> None:
         refusal = Refusal(error.status_code, code, message, headers=error.headers)
         return JSONResponse(refusal.body, refusal.status, refusal.headers)
 
+    async def broken(request: Request, _: Any) -> Response:
+        # Whoever raised it is told in the log, by the gate, which sees it too.
+        id = request.state.request_id
+        refusal = Refusal(500, "internal", f"the hub failed; its log says why under the request id {id}")
+        return JSONResponse(refusal.body, refusal.status)
+
+    app.add_exception_handler(Exception, broken)
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(DeepMemoryError, failed)
     app.add_exception_handler(RequestValidationError, invalid)
