@@ -16,7 +16,7 @@ import httpx
 import pytest
 from hub_client import Client, code_of, fill, packed, training, world
 
-from deepmemory.testing import HubProcess
+from deepmemory.testing import HubProcess, OpenAIServer
 
 FAULTY = {"X-Request-Id": "faulty"}
 FINGERPRINT = {"name": "mine", "dimensions": 2, "probe": "AACAPwAAAAA="}
@@ -254,3 +254,35 @@ def test_a_dataset_that_another_deletes_is_not_found(client, dataset):
     assert client.delete(dataset).status_code == 204
     assert code_of(client.post(f"{dataset}/search", {"vectors": [[1.0]]})) == (404, "not_found")
     assert client.put(dataset, {"embedder": None}).json()["documents"] == 0
+
+
+def test_a_hub_whose_endpoint_hangs_stops_all_the_same(connect, until):
+    let_go = threading.Event()
+
+    def hang(text: str) -> list[float]:
+        if "hang" in text:
+            let_go.wait(120)
+        return [1.0, 2.0]
+
+    with OpenAIServer(embed=hang) as endpoint:
+        environment = {
+            "OPENAI_BASE_URL": endpoint.base_url,
+            "OPENAI_API_KEY": "any",
+            "DEEPMEMORY_HUB_GRACE_SECONDS": "1",
+        }
+        with HubProcess(environment=environment) as hub:
+            client = connect(hub, hub.token("acme", "admin"))
+            client.put(DOCS, {"embedder": {"name": "openai:words", "spec": "openai:words"}})
+            documents = [{"id": f"d{row}", "text": f"text {row}"} for row in range(20)]
+            assert client.post(f"{DOCS}/documents", {"documents": documents}).status_code == 200
+            body = {
+                "queries": [f"hang {row}" for row in range(20)],
+                "relevance": [[[f"d{row}", 1.0]] for row in range(20)],
+            }
+            job_id = client.post(f"{DOCS}/jobs", body).json()["id"]
+            until(lambda: "hang" in json.dumps(endpoint.requests[-1].body))
+            assert hub.stop() == 0
+            let_go.set()
+            hub.start()
+            until(lambda: state_of(client, job_id)["finished"])
+            assert state_of(client, job_id)["state"] == "completed"

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from deepmemory import __version__
 from deepmemory.errors import DeepMemoryError, StorageError
-from deepmemory.server import administration, documents, layers, schemas, training
+from deepmemory.server import administration, documents, layers, replies, schemas, training
 from deepmemory.server.gate import Gate
 from deepmemory.server.hub import Hub
 from deepmemory.server.refusals import Refusal, refusal_of
@@ -61,13 +61,13 @@ def make_app(hub: Hub) -> ASGIApp:
 
 
 def _add_operations(app: FastAPI, hub: Hub) -> None:
-    @app.get("/health", tags=["operations"], response_model=schemas.Alive)
+    @app.get("/health", tags=["operations"], response_model=replies.Alive)
     async def health() -> Response:
         """Whether the process answers."""
         return JSONResponse({"status": "ok", "version": __version__})
 
     @app.get(
-        "/ready", tags=["operations"], response_model=schemas.Alive, responses={503: {"model": schemas.ErrorReply}}
+        "/ready", tags=["operations"], response_model=replies.Alive, responses={503: {"model": replies.ErrorReply}}
     )
     def ready() -> Response:
         """Whether it takes requests, and its disk and database answer."""
