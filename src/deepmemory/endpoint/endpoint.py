@@ -1,6 +1,7 @@
 """One route, such as ``/embeddings``: asked with patience, and its failures put in one sentence."""
 
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -131,6 +132,8 @@ class Endpoint:
                     timeout=self._timeout,
                     max_retries=0,
                 )
+                # The client closes itself, but in a circle of garbage perhaps only after its sockets have complained.
+                weakref.finalize(self, self._client.close)
             return self._client
 
     def _refuse(self, error: "openai.APIStatusError", delay: float | None) -> NoReturn:
