@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deepmemory.cli import ask, benchmark, demo, documents, evaluate, ingest, jobs, layers, search, train
+from deepmemory.cli import ask, benchmark, demo, documents, evaluate, ingest, jobs, layers, search, serve, train
 from deepmemory.cli.ending import DEBUG_VARIABLE, show_tracebacks
 
 __all__ = ["app"]
@@ -33,6 +33,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     documents.info,
     documents.documents,
     benchmark.benchmark,
+    serve.serve,
+    serve.token,
 )
 
 

@@ -1,0 +1,272 @@
+"""The documents of a dataset on a hub, by the contract of every backend."""
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+
+from deepmemory.backends.base import Backend, Capabilities, Distance, Filter, Ranking, VectorArray, metadata_json
+from deepmemory.backends.filters import read_filter
+from deepmemory.data import Document
+from deepmemory.errors import CapabilityError, HubUnavailableError, InputError, ReadOnlyError
+from deepmemory.hub.connection import Effect, HubConnection
+from deepmemory.hub.vectors import pack, unpack
+
+__all__ = ["QUERIES_AT_ONCE", "HubBackend", "filter_values", "results_of"]
+
+QUERIES_AT_ONCE = 256
+"""Queries sent in one search."""
+
+_IDS_AT_ONCE = 1_000
+_ARROW = "application/vnd.apache.arrow.stream"
+
+
+class HubBackend(Backend):
+    """Each call is one request, but for those about many ids or queries, which are cut.
+
+    `upsert` is whole or not there at all, and so takes no more than the hub takes at once (`TooLargeError`);
+    `VectorStore.add` cuts what is larger.
+    """
+
+    def __init__(self, connection: HubConnection, capabilities: Capabilities, *, read_only: bool = False) -> None:
+        """Take the documents of a dataset.
+
+        Args:
+            connection: to the dataset.
+            capabilities: that the hub says it has.
+            read_only: refuse every change before anything is sent.
+        """
+        self._connection = connection
+        self._capabilities = capabilities
+        self._read_only = read_only
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the hub can do beyond the contract, as it says itself."""
+        return self._capabilities
+
+    @property
+    def dimensions(self) -> int | None:
+        """Length of the vectors, asked of the hub."""
+        record = self._connection.call("GET", effect=Effect.NONE)
+        with self._connection.understood("the dataset"):
+            return None if record["dimensions"] is None else int(record["dimensions"])
+
+    def upsert(self, documents: Sequence[Document], vectors: VectorArray) -> None:
+        """Add documents, replacing those whose id exists: all of them or, where it raises, none."""
+        if len(vectors) != len(documents):
+            raise InputError(f"expected {len(documents)} vectors, one for each document; found {len(vectors)}")
+        self._add(documents, {"vectors": pack(vectors)})
+
+    def upsert_texts(self, documents: Sequence[Document]) -> None:
+        """Add documents whose vectors the hub makes, all of them or none.
+
+        Raises:
+            InputError: the hub can't embed for this dataset.
+        """
+        self._add(documents, {})
+
+    def get(self, ids: Sequence[str]) -> list[Document | None]:
+        """Fetch documents by id, in the order asked; None where there is none."""
+        found: list[Document | None] = []
+        for part in _parts(ids, _IDS_AT_ONCE):
+            reply = self._connection.call("POST", "/documents/get", {"ids": part}, effect=Effect.NONE)
+            with self._connection.understood("documents"):
+                documents = [None if values is None else _document(values) for values in reply["documents"]]
+                if len(documents) != len(part):
+                    raise ValueError(f"{len(documents)} for {len(part)} ids")
+            found += documents
+        return found
+
+    def get_vectors(self, ids: Sequence[str], *, filter: Filter | None = None) -> dict[str, VectorArray]:
+        """Fetch the vectors of those of the ids that exist and pass the filter."""
+        found: dict[str, VectorArray] = {}
+        for part in _parts(list(dict.fromkeys(ids)), _IDS_AT_ONCE):
+            body = {"ids": part, "vectors": True, "documents": False, **filter_values(filter)}
+            reply = self._connection.call("POST", "/documents/get", body, effect=Effect.NONE)
+            with self._connection.understood("vectors"):
+                found.update(zip(reply["vectors"]["ids"], unpack(reply["vectors"]["values"]), strict=True))
+        return found
+
+    def known_ids(self, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that exist, without their texts."""
+        known: set[str] = set()
+        for part in _parts(ids, _IDS_AT_ONCE):
+            body = {"ids": part, "documents": False, "vectors": False}
+            reply = self._connection.call("POST", "/documents/get", body, effect=Effect.NONE)
+            with self._connection.understood("ids"):
+                known |= {str(values["id"]) for values in reply["documents"] if values is not None}
+        return known
+
+    def delete(self, *, ids: Sequence[str] | None = None, filter: Filter | None = None) -> int:
+        """Delete by ids, by filter or both; everything with neither."""
+        self._refuse_if_read_only("delete documents")
+        if ids is None:
+            return self._deleted(filter_values(filter) or {"all": True})
+        parts = _parts(list(dict.fromkeys(ids)), _IDS_AT_ONCE)
+        return sum(self._deleted({"ids": part, **filter_values(filter)}) for part in parts)
+
+    def count(self, filter: Filter | None = None) -> int:
+        """How many documents there are, or pass the filter."""
+        reply = self._connection.call("POST", "/documents/count", filter_values(filter), effect=Effect.NONE)
+        with self._connection.understood("a count"):
+            return int(reply["count"])
+
+    def search(
+        self,
+        query_vectors: VectorArray,
+        k: int,
+        *,
+        distance: Distance = "cosine",
+        filter: Filter | None = None,
+    ) -> list[Ranking]:
+        """Rank documents by similarity for a batch of queries, without a layer."""
+        body = {"k": int(k), "deep_memory": False, "distance": distance, "documents": False, **filter_values(filter)}
+        if k < 1:
+            return [_ranking([])] * len(query_vectors)
+        rankings: list[Ranking] = []
+        for start in range(0, len(query_vectors), QUERIES_AT_ONCE):
+            part = query_vectors[start : start + QUERIES_AT_ONCE]
+            rankings += self._ranked({**body, "vectors": pack(part)})
+        return rankings
+
+    def search_text(self, queries: Sequence[str], k: int, *, filter: Filter | None = None) -> list[Ranking]:
+        """Rank documents by their words, where the hub's engine can."""
+        if not self._capabilities.full_text:
+            raise CapabilityError(f"the hub has no full-text search for {self._connection.path}")
+        body = {"k": int(k), "mode": "words", "documents": False, **filter_values(filter)}
+        if k < 1:
+            return [_ranking([])] * len(queries)
+        parts = _parts(queries, QUERIES_AT_ONCE)
+        return [ranking for part in parts for ranking in self._ranked({**body, "queries": part})]
+
+    def batches(self, *, batch_size: int = 8192, text: bool = False) -> Iterator[pa.RecordBatch]:
+        """Iterate over the whole collection without holding it."""
+        params = {"text": "true" if text else "false", "vectors": "true"}
+        with self._connection.stream("/export", accept=_ARROW, params=params) as response, self._whole():
+            for batch in pa.ipc.open_stream(io.BufferedReader(_Body(response))):
+                for start in range(0, batch.num_rows, batch_size):
+                    yield batch.slice(start, batch_size)
+
+    def optimize(self) -> None:
+        """Let the hub's engine compact, and index what is not indexed yet."""
+        self._refuse_if_read_only("optimize")
+        self._connection.call("POST", "/optimize", effect=Effect.SAME, slow=True)
+
+    def drop(self) -> None:
+        """Remove the documents, and with them what the hub has learned from them."""
+        self._refuse_if_read_only("remove everything")
+        self._connection.call("POST", "/clear", effect=Effect.SAME, slow=True)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connection.close()
+
+    def _refuse_if_read_only(self, action: str) -> None:
+        if self._read_only:
+            raise ReadOnlyError(
+                f"can't {action}: {self._connection.path} was opened for reading; open it without read_only=True"
+            )
+
+    def _add(self, documents: Sequence[Document], vectors: Mapping[str, Any]) -> None:
+        self._refuse_if_read_only("add documents")
+        for document in documents:
+            metadata_json(document.metadata)
+        if not documents:
+            return
+        rows = [{"id": each.id, "text": each.text, "metadata": _plain(each.metadata)} for each in documents]
+        body = {"documents": rows, **vectors}
+        # By id, so that a second time changes nothing.
+        self._connection.call("POST", "/documents", body, effect=Effect.SAME, slow=True)
+
+    def _deleted(self, body: Mapping[str, Any]) -> int:
+        # A second time deletes nothing more, and would count nothing.
+        reply = self._connection.call("POST", "/documents/delete", body, effect=Effect.ONCE)
+        with self._connection.understood("a deletion"):
+            return int(reply["deleted"])
+
+    def _ranked(self, body: Mapping[str, Any]) -> list[Ranking]:
+        reply = self._connection.call("POST", "/search", body, effect=Effect.NONE)
+        with self._connection.understood("hits"):
+            return [_ranking(result["hits"]) for result in results_of(reply, body)]
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Around an export: one that was cut off, or is no Arrow stream, is no answer."""
+        try:
+            yield
+        except (pa.ArrowInvalid, OSError, EOFError) as error:
+            raise HubUnavailableError(
+                f"the export of {self._connection.path} broke off before it was whole: begin it again"
+            ) from error
+
+
+def filter_values(filter: Filter | None) -> dict[str, Any]:
+    """A filter as a part of a request's body; nothing where everything passes.
+
+    Raises:
+        InputError: it is no mapping from strings to JSON values.
+    """
+    read_filter(filter)
+    return {"filter": _plain(filter)} if filter else {}
+
+
+def results_of(reply: Mapping[str, Any], asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The results in the reply to a search, one for each query that was sent.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such reply.
+    """
+    results = list(reply["results"])
+    n = asked["vectors"]["shape"][0] if "vectors" in asked else len(asked["queries"])
+    if len(results) != n:
+        raise ValueError(f"{len(results)} results for {n} queries")
+    return results
+
+
+def _plain(value: Any) -> Any:
+    """A filter or metadata in the types that JSON is written from."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _document(values: Mapping[str, Any]) -> Document:
+    return Document(str(values["id"]), str(values["text"]), dict(values["metadata"]))
+
+
+def _ranking(hits: Sequence[Mapping[str, Any]]) -> Ranking:
+    scores = np.array([float(hit["score"]) for hit in hits], dtype=np.float32)
+    return Ranking(tuple(str(hit["id"]) for hit in hits), scores)
+
+
+def _parts(values: Sequence[str], size: int) -> list[list[str]]:
+    return [list(values[start : start + size]) for start in range(0, len(values), size)]
+
+
+class _Body(io.RawIOBase):
+    """A reply's body as a file, read as it comes."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__()
+        self._chunks = response.iter_bytes()
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left:
+            try:
+                self._left = next(self._chunks)
+            except StopIteration:
+                return 0
+        n = min(len(buffer), len(self._left))
+        buffer[:n], self._left = self._left[:n], self._left[n:]
+        return n
