@@ -11,6 +11,7 @@
     │   └── StorageError            the disk, bucket or database behind the store refused or failed
     ├── CapabilityError             this backend can't do what was asked
     ├── EmbedderError               an embedding model or endpoint failed or answered nonsense
+    ├── LLMError                    a language model or its endpoint failed or answered nonsense
     ├── ArtifactError               a saved layer is missing, truncated, altered or unknown
     ├── JobError                    a training job is unknown, or can't do what was asked in its state
     ├── IngestError                 a site or folder can't be read
@@ -31,6 +32,7 @@ __all__ = [
     "IngestError",
     "InputError",
     "JobError",
+    "LLMError",
     "MissingExtraError",
     "NewerFormatError",
     "NotAStoreError",
@@ -110,6 +112,10 @@ class CapabilityError(DeepMemoryError):
 
 class EmbedderError(DeepMemoryError):
     """An embedding model or endpoint failed or answered nonsense."""
+
+
+class LLMError(DeepMemoryError):
+    """A language model or its endpoint failed or answered nonsense."""
 
 
 class ArtifactError(DeepMemoryError):
