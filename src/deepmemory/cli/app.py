@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deepmemory.cli import benchmark, demo, documents, evaluate, ingest, jobs, layers, search, train
+from deepmemory.cli import benchmark, demo, documents, evaluate, ingest, jobs, layers, queries, search, train
 from deepmemory.cli.ending import DEBUG_VARIABLE, show_tracebacks
 
 __all__ = ["app"]
@@ -23,6 +23,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     demo.demo,
     ingest.ingest,
     search.search,
+    queries.queries,
     train.train,
     evaluate.evaluate,
     jobs.status,
