@@ -29,14 +29,18 @@ class Route:
     Attributes:
         path: such as ``/embeddings``.
         kind: what people call it, such as ``embeddings endpoint``.
-        error: raised for all that goes wrong.
-        too_large: raised where less may pass in one request.
+        error: raised for what goes wrong, unless one of the following is given: where
+        too_large: less may pass in one request (HTTP 413),
+        refused: the request itself was found wrong, such as HTTP 400 and 422,
+        denied: no request will do: the key was refused, its quota is used up, or there is no such model.
     """
 
     path: str
     kind: str
     error: type[DeepMemoryError]
-    too_large: type[DeepMemoryError]
+    too_large: type[DeepMemoryError] | None = None
+    refused: type[DeepMemoryError] | None = None
+    denied: type[DeepMemoryError] | None = None
 
 
 class Endpoint:
@@ -121,7 +125,7 @@ class Endpoint:
 
     def _connected(self) -> "openai.OpenAI":
         if self._access.lacks_key:
-            raise self._route.error(f"{self.address} needs an API key: set OPENAI_API_KEY")
+            raise (self._route.denied or self._route.error)(f"{self.address} needs an API key: set OPENAI_API_KEY")
         with self._connecting:
             if self._client is None:
                 import openai
@@ -141,21 +145,24 @@ class Endpoint:
         status = error.status_code
         said = complaint(error.body if error.body is not None else error.message, self._access.api_key)
         answer = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+        kind: type[DeepMemoryError] | None = None
         if status == 413:
-            raise self._route.too_large(f"{self.address} takes no request of this size ({answer})") from None
-        if status in (401, 403):
-            sentence = f"refused the API key ({answer}); check OPENAI_API_KEY"
+            kind, sentence = self._route.too_large, f"takes no request of this size ({answer})"
+        elif status in (401, 403):
+            kind, sentence = self._route.denied, f"refused the API key ({answer}); check OPENAI_API_KEY"
         elif status == 404:
+            kind = self._route.denied
             sentence = f"knows no model {self._model!r}, or is no {self._route.kind} ({answer})"
         elif _quota_used_up(error):
+            kind = self._route.denied
             sentence = f"refuses because the quota of the API key is used up ({answer})"
         elif not _may_pass(error):
-            sentence = f"refused the request ({answer})"
+            kind, sentence = self._route.refused, f"refused the request ({answer})"
         elif delay is not None and delay > _LONGEST_WAIT:
             sentence = f"asks to wait {delay:.0f} seconds ({answer}); try again later"
         else:
             sentence = f"still failed after {self._max_retries} retries ({answer}); try again later"
-        raise self._route.error(f"{self.address} {sentence}") from None
+        raise (kind or self._route.error)(f"{self.address} {sentence}") from None
 
 
 def _may_pass(error: "openai.APIStatusError") -> bool:
