@@ -67,7 +67,7 @@ def stand_in(request: ChatRequest) -> Any:
             return {"classifications": list(_judgements(asked["answer"], asked["context"]))}
     if asked_of := _ASKED.match(request.prompt):
         return _answer(asked_of[1], asked_of[2], "NOT IN THE DOCUMENTS")
-    return _answer(request.system, request.prompt, "I don't know.")
+    return _answer(request.system.rpartition("\n----------------\n")[2], request.prompt, "I don't know.")
 
 
 def _questions(document: str, kinds: Sequence[str]) -> Iterator[dict[str, str]]:
@@ -133,7 +133,8 @@ def _located(context: str) -> Iterator[tuple[str, str, set[str]]]:
     """Each sentence with the number of its source, empty where sources have none, and its words."""
     parts = _NUMBERED.split(context)
     for number, text in zip(["", *parts[1::2]], parts[0::2], strict=True):
-        for sentence in _sentences(text):
+        untitled = text.partition("\n")[2] if number else text
+        for sentence in _sentences(untitled):
             yield sentence, number, set(_words(sentence))
 
 

@@ -7,6 +7,7 @@ python examples/tutorial.py --site https://docs.example.org/ --path hub://acme/d
 import argparse
 import logging
 import os
+import random
 import warnings
 from collections.abc import Sequence
 from urllib.parse import urldefrag, urljoin
@@ -67,6 +68,15 @@ def read_pages(around: Surroundings, most: int) -> list[Document]:
     return docs_new
 
 
+def shuffled(
+    questions: list[str], relevances: list[list[tuple[str, float]]]
+) -> tuple[list[str], list[list[tuple[str, float]]]]:
+    """Both in one random order: they come document by document, and each half is to be about all documents."""
+    order = list(range(len(questions)))
+    random.Random(0).shuffle(order)
+    return [questions[row] for row in order], [relevances[row] for row in order]
+
+
 def learn(db: DeepLake, questions: Sequence[str], relevances: Sequence[list[tuple[str, float]]]) -> None:
     """2. Train on questions whose answers are known, and look how it went."""
     deep_memory = db.vectorstore.deep_memory
@@ -120,18 +130,20 @@ def run(around: Surroundings, pages: int, n: int) -> None:
         overwrite=True,
         read_only=False,
     )
-    ids = db.add_documents(read_pages(around, pages))
+    docs_new = read_pages(around, pages)
+    ids = db.add_documents(docs_new, ids=[f"chunk-{number}" for number in range(len(docs_new))])
     print(f"{len(ids)} documents in {around.path}")
 
     print("\n2. Generating synthetic queries and training Deep Memory\n")
     docs = db.vectorstore.dataset.text.data(fetch_chunks=True, aslist=True)["value"]
     ids = db.vectorstore.dataset.id.data(fetch_chunks=True, aslist=True)["value"]
     llm = ChatOpenAI(model=around.model, temperature=0)
-    questions, relevances = generate_queries(docs, ids, n=n, llm=llm, kinds=["question"])
+    questions, relevances = shuffled(*generate_queries(docs, ids, n=n, llm=llm))
     half = len(questions) // 2
     train_questions, train_relevances = questions[:half], relevances[:half]
     test_questions, test_relevances = questions[half:], relevances[half:]
-    print(f"{len(questions)} questions, {half} to train; the first: {questions[0]}")
+    print(f"{len(questions)} questions about {len(docs)} documents, {half} of them to train, such as:")
+    print("\n".join(f"  {question}" for question in train_questions[:4]))
     learn(db, train_questions, train_relevances)
 
     print("\n3. Evaluating Deep Memory\n\n3.1 Recall\n")
@@ -154,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", help="the dataset: hub://org/name, or a folder; what it holds is removed")
     parser.add_argument("--site", help="the page whose links are read; ends with a slash")
-    parser.add_argument("--pages", type=int, default=60, help="pages to read, at most")
+    parser.add_argument("--pages", type=int, default=10, help="pages to read, at most")
     parser.add_argument("--queries", type=int, default=200, help="questions to generate; half are held out")
     parser.add_argument("--llm", help="the language model's name at OPENAI_BASE_URL")
     options = parser.parse_args()
