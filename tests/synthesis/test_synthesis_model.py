@@ -254,3 +254,29 @@ def test_the_documents_text_is_whole_in_the_prompt(server, model):
         True,
         True,
     ]
+
+
+def test_documents_that_the_endpoint_finds_too_large_do_not_stop_the_run(server, model):
+    server.fail_next(None, *[Fault.http(413, "too large")] * 7)
+    made = synthesize(documents(), model(), concurrency=1, filters=ALL)
+    assert made.documents == {"used": 5, "failed": 7}
+    assert len(server.requests) == 12
+
+
+def test_nothing_at_all_is_one_sentence_whatever_the_reason(model):
+    with OpenAIServer(chat=lambda request: "la la la") as server:
+        llm = OpenAIChat("m", base_url=server.base_url, api_key="any")
+        with pytest.raises(
+            LLMError, match=r"no queries were made: openai:m answered with nothing usable \(2 nonsense\)"
+        ):
+            synthesize(documents(2), llm)
+    with pytest.raises(LLMError, match="the budget is too small for a single document"):
+        synthesize(documents(2), model(), prices=Prices(1, 1), budget=0.0)
+
+
+def test_a_text_that_two_documents_share_is_paid_for_once(server, model):
+    twins = [Document("a", "the same text about ferns"), Document("b", "the same text about ferns")]
+    made = synthesize(twins, model(), concurrency=1, filters=ALL)
+    assert len(server.requests) == 1
+    assert (made.usage.replies, made.reused.replies) == (1, 0)
+    assert made.documents == {"used": 2}

@@ -10,7 +10,7 @@ from deepmemory.data import Document
 from deepmemory.errors import LLMError
 from deepmemory.progress import Progress
 from deepmemory.synthesis.journal import Journal, reply_key
-from deepmemory.synthesis.llm import Answer, ChatModel, DeniedError
+from deepmemory.synthesis.llm import Answer, ChatModel, DeniedError, DocumentRefusedError
 from deepmemory.synthesis.model import Generated, Kind, Prices, Usage, total
 from deepmemory.synthesis.prompts import (
     PROMPT_VERSION,
@@ -104,6 +104,7 @@ class Asker:
         self._spent = 0.0
         self._lock = threading.Lock()
         self._in_a_row = 0
+        self._accounted: set[str] = set()
         self._settings = {
             "prompt": PROMPT_VERSION,
             "model": llm.name,
@@ -134,9 +135,18 @@ class Asker:
                     progress(done, len(documents))
         finally:
             stop.set()
-        if self.asked.stopped and not self.asked.answered:
-            raise LLMError(f"no queries were made: {self.asked.stopped}")
+        if self.asked.failures and not self.asked.answered:
+            raise LLMError(f"no queries were made: {self._why_none()}")
         return made
+
+    def _why_none(self) -> str:
+        asked = self.asked
+        if asked.stopped or asked.problems:
+            return asked.stopped or asked.problems[0]
+        if asked.failures["over_budget"]:
+            return "the budget is too small for a single document"
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(asked.failures.items()))
+        return f"{self._llm.name} answered with nothing usable ({counts})"
 
     def _judged(self, outcome: list[Generated] | Exception, stop: threading.Event) -> list[Generated]:
         """Count an outcome, and stop all where going on is of no use."""
@@ -158,7 +168,8 @@ class Asker:
         self.asked.failures["failed"] += 1
         if str(error) not in self.asked.problems:
             self.asked.problems.append(str(error))
-        self._in_a_row += 1
+        if not isinstance(error, DocumentRefusedError) or not self.asked.answered:
+            self._in_a_row += 1
         if isinstance(error, DeniedError) or self._in_a_row >= _FAILURES_IN_A_ROW:
             self._stop(str(error), stop)
 
@@ -205,8 +216,10 @@ class Asker:
         key = reply_key(document, self._settings)
         kept = self._journal.replies(key)
         with self._lock:
-            for answer in kept:
-                self._account(document, answer, self.asked.reused)
+            if key not in self._accounted:  # a text that two documents share is paid for, and counted, once
+                self._accounted.add(key)
+                for answer in kept:
+                    self._account(document, answer, self.asked.reused)
         problem = UnusableAnswerError("nonsense")
         for attempt in range(max(_ATTEMPTS, len(kept))):
             answer = kept[attempt] if attempt < len(kept) else self._pay(document, key, stop)

@@ -16,7 +16,7 @@ from deepmemory.errors import InputError, LLMError, MissingExtraError
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["Answer", "AnswerTooLongError", "ChatModel", "DeniedError", "LangChainChat", "OpenAIChat", "resolve_llm"]
+__all__ = ["Answer", "ChatModel", "DeniedError", "DocumentRefusedError", "LangChainChat", "OpenAIChat", "resolve_llm"]
 
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 
@@ -27,12 +27,12 @@ class UnreadableAnswerError(LLMError):
     """The reply is no JSON: what a proxy or a dying server sends, so asking again may help."""
 
 
-class AnswerTooLongError(LLMError):
+class DocumentRefusedError(LLMError):
+    """The endpoint found this request wrong; it may take another."""
+
+
+class DocumentTooLargeError(DocumentRefusedError):
     """The endpoint takes no request of this size."""
-
-
-class RefusedRequestError(LLMError):
-    """The endpoint found the request itself wrong."""
 
 
 class DeniedError(LLMError):
@@ -121,7 +121,13 @@ class OpenAIChat(ChatModel):
             model,
             (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).strip(),
             (api_key or os.environ.get("OPENAI_API_KEY") or "").strip(),
-            failures=Failures(LLMError, UnreadableAnswerError, AnswerTooLongError, RefusedRequestError, DeniedError),
+            failures=Failures(
+                failed=LLMError,
+                unreadable=UnreadableAnswerError,
+                too_large=DocumentTooLargeError,
+                refused=DocumentRefusedError,
+                denied=DeniedError,
+            ),
             timeout=timeout,
             max_retries=max_retries,
             doing=("chat", "asking the model"),
@@ -142,7 +148,9 @@ class OpenAIChat(ChatModel):
         if self._structured:
             try:
                 return self._ask(messages, schema, max_tokens, stop)
-            except RefusedRequestError:
+            except DocumentTooLargeError:
+                raise
+            except DocumentRefusedError:
                 # It may dislike response_format, or this document; the second try tells.
                 answer = self._ask(messages, None, max_tokens, stop)
                 self._structured = False
