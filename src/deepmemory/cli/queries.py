@@ -75,9 +75,9 @@ def queries(
       deepmemory queries --out made.jsonl --llm openai:gpt-4o-mini --n 500
 
     What a model answered is kept in FILE.replies.jsonl as it comes: the same command once more, after Ctrl-C or a
-    crash, asks for the rest only. To see what it would take first:
+    crash, asks for the rest only. To see first what it would take (give --price-in and --price-out to see money, too):
 
-      deepmemory queries --out made.jsonl --llm openai:gpt-4o-mini --price-in 0.15 --price-out 0.6 --dry-run
+      deepmemory queries --out made.jsonl --llm openai:gpt-4o-mini --dry-run
     """
     from deepmemory.synthesis import check_output, estimate, read_examples
 

@@ -10,10 +10,11 @@ from deepmemory.data import Document
 from deepmemory.errors import LLMError
 from deepmemory.progress import Progress
 from deepmemory.synthesis.journal import Journal, reply_key
-from deepmemory.synthesis.llm import Answer, ChatModel, DeniedError
+from deepmemory.synthesis.llm import Answer, ChatModel, DeniedError, DocumentRefusedError
 from deepmemory.synthesis.model import Generated, Kind, Prices, Usage, total
 from deepmemory.synthesis.prompts import (
     PROMPT_VERSION,
+    UNUSABLE,
     UnusableAnswerError,
     estimated_tokens,
     messages_for,
@@ -103,6 +104,7 @@ class Asker:
         self._spent = 0.0
         self._lock = threading.Lock()
         self._in_a_row = 0
+        self._accounted: set[str] = set()
         self._settings = {
             "prompt": PROMPT_VERSION,
             "model": llm.name,
@@ -125,39 +127,51 @@ class Asker:
         done = 0
         try:
             for place, outcome in self._in_threads(documents, stop):
+                if isinstance(outcome, Exception):
+                    raise outcome
                 done += 1
-                made[place] = self._judged(outcome, stop)
+                made[place] = outcome
                 if progress is not None:
                     progress(done, len(documents))
         finally:
             stop.set()
-        if self.asked.stopped and not self.asked.answered:
-            raise LLMError(f"no queries were made: {self.asked.stopped}")
+        if self.asked.failures and not self.asked.answered:
+            raise LLMError(f"no queries were made: {self._why_none()}")
         return made
+
+    def _why_none(self) -> str:
+        asked = self.asked
+        if asked.stopped or asked.problems:
+            return asked.stopped or asked.problems[0]
+        if asked.failures["over_budget"]:
+            return "the budget is too small for a single document"
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(asked.failures.items()))
+        return f"{self._llm.name} answered with nothing usable ({counts})"
 
     def _judged(self, outcome: list[Generated] | Exception, stop: threading.Event) -> list[Generated]:
         """Count an outcome, and stop all where going on is of no use."""
-        if isinstance(outcome, list):
-            self.asked.answered += 1
-            self._in_a_row = 0
-            return outcome
-        if isinstance(outcome, _NotAskedError):
-            self.asked.failures[outcome.reason] += 1
-        elif isinstance(outcome, UnusableAnswerError):
-            self.asked.failures[str(outcome)] += 1
-            unusable = sum(self.asked.failures[reason] for reason in ("nonsense", "refused", "truncated"))
-            if not self.asked.answered and unusable >= _UNUSABLE_AT_FIRST:
-                self._stop(f"{self._llm.name} answered {unusable} documents with nothing usable", stop)
-        elif isinstance(outcome, LLMError):
-            self.asked.failures["failed"] += 1
-            if str(outcome) not in self.asked.problems:
-                self.asked.problems.append(str(outcome))
+        with self._lock:
+            if isinstance(outcome, list):
+                self.asked.answered += 1
+                self._in_a_row = 0
+                return outcome
+            if isinstance(outcome, LLMError):
+                self._count_failure(outcome, stop)
+            else:
+                self.asked.failures[str(outcome)] += 1
+                unusable = sum(self.asked.failures[reason] for reason in UNUSABLE)
+                if not self.asked.answered and unusable >= _UNUSABLE_AT_FIRST:
+                    self._stop(f"{self._llm.name} answered {unusable} documents with nothing usable", stop)
+            return []
+
+    def _count_failure(self, error: LLMError, stop: threading.Event) -> None:
+        self.asked.failures["failed"] += 1
+        if str(error) not in self.asked.problems:
+            self.asked.problems.append(str(error))
+        if not isinstance(error, DocumentRefusedError) or not self.asked.answered:
             self._in_a_row += 1
-            if isinstance(outcome, DeniedError) or self._in_a_row >= _FAILURES_IN_A_ROW:
-                self._stop(str(outcome), stop)
-        else:
-            raise outcome
-        return []
+        if isinstance(error, DeniedError) or self._in_a_row >= _FAILURES_IN_A_ROW:
+            self._stop(str(error), stop)
 
     def _stop(self, reason: str, stop: threading.Event) -> None:
         if self.asked.stopped is None:
@@ -178,9 +192,11 @@ class Asker:
                     place = waiting.get_nowait()
                 except queue.Empty:
                     return
+                # Judged here, before this thread takes the next document: a run that is to stop pays for no more.
                 try:
-                    outcomes.put((place, self._one(documents[place], stop)))
-                except Exception as error:  # it is judged, and raised where it is none of ours, by whoever waits
+                    outcomes.put((place, self._judged(self._outcome(documents[place], stop), stop)))
+                except Exception as error:  # it is raised again in the thread that waits for the outcome
+                    stop.set()
                     outcomes.put((place, error))
 
         for _ in range(min(self._concurrency, len(documents))):
@@ -189,13 +205,21 @@ class Asker:
         for _ in documents:
             yield outcomes.get()
 
+    def _outcome(self, document: Document, stop: threading.Event) -> list[Generated] | Exception:
+        try:
+            return self._one(document, stop)
+        except (_NotAskedError, UnusableAnswerError, LLMError) as error:
+            return error
+
     def _one(self, document: Document, stop: threading.Event) -> list[Generated]:
         """The queries of one document, from the journal or from the model."""
         key = reply_key(document, self._settings)
         kept = self._journal.replies(key)
         with self._lock:
-            for answer in kept:
-                self._account(document, answer, self.asked.reused)
+            if key not in self._accounted:  # a text that two documents share is paid for, and counted, once
+                self._accounted.add(key)
+                for answer in kept:
+                    self._account(document, answer, self.asked.reused)
         problem = UnusableAnswerError("nonsense")
         for attempt in range(max(_ATTEMPTS, len(kept))):
             answer = kept[attempt] if attempt < len(kept) else self._pay(document, key, stop)
@@ -244,7 +268,3 @@ class Asker:
 
 class _NotAskedError(Exception):
     """A document that was left out; the reason is a key of the counts."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason

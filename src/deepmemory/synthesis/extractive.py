@@ -71,8 +71,8 @@ class ExtractiveGenerator:
             form = normalised(text)
             if kind in by_kind and form not in seen and _FEWEST_WORDS <= len(words) <= _MOST_WORDS + 4:
                 seen.add(form)
-                specific = self._corpus.told_apart(words) * drawn.uniform(0.8, 1.0)
-                by_kind[kind].append((specific, text, section))
+                if specific := self._corpus.told_apart(words) * drawn.uniform(0.8, 1.0):
+                    by_kind[kind].append((specific, text, section))
         for candidates in by_kind.values():
             candidates.sort(key=lambda candidate: (-candidate[0], candidate[1]))
         order = list(kinds)
@@ -120,7 +120,8 @@ class ExtractiveGenerator:
 
     def _telegram(self, sentence: str) -> str:
         """A sentence without its small words, cut where it is long: the words that weigh most, in their order."""
-        words = [word for word in words_of(sentence) if word.casefold() not in STOPWORDS or word.casefold() == "not"]
+        spoken = [word for word in words_of(sentence) if any(map(str.isalpha, word))]
+        words = [word for word in spoken if word.casefold() not in STOPWORDS or word.casefold() == "not"]
         if len(words) > _MOST_WORDS:
             weights = {place: self._corpus.weight(word) for place, word in enumerate(words)}
             kept = sorted(sorted(weights, key=lambda place: (-weights[place], place))[:_MOST_WORDS])
@@ -155,7 +156,7 @@ def _asked_about(heading: str, about: str) -> str:
         return f"how do I {words[0].lower()} {' '.join(words[1:])}{subject}?"
     if words[0].endswith("ing") and len(words) > 1:
         return f"what is needed for {words[0].lower()} {' '.join(words[1:])}{subject}?"
-    return f"how does {heading}{subject} work?"
+    return f"what should I know about {heading}{subject}?"
 
 
 def _asked_to_do(sentence: str) -> str | None:

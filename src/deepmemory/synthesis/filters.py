@@ -37,7 +37,7 @@ _ABOUT_TEXT = re.compile(
     r"|according to (?:the|this)|mentioned (?:above|here)|described (?:above|here))\b",
     re.I,
 )
-_CLOSE_ALREADY = 2_048  # kept vectors that are compared at once
+_AT_ONCE = 256  # queries searched for together: each brings the texts of its hits
 
 
 @runtime_checkable
@@ -119,7 +119,8 @@ class QueryFilter:
         self._texts = texts
         self._search = search
         self._forms = {_form(query) for query in asked}
-        self._kept_vectors: list[NDArray[np.float32]] = []
+        self._vectors: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
+        self._n_vectors = 0
         self._dropped: Counter[str] = Counter()
         self._made = self._kept = 0
 
@@ -136,9 +137,10 @@ class QueryFilter:
         """
         self._made += len(queries)
         left = [one for one in queries if self._passes(one)]
-        left = self._searched(left) if left else []
-        self._kept += len(left)
-        return left
+        parts = [left[start : start + _AT_ONCE] for start in range(0, len(left), _AT_ONCE)]
+        kept = [one for part in parts for one in self._searched(part)]
+        self._kept += len(kept)
+        return kept
 
     def _passes(self, one: Generated) -> bool:
         """The filters that look at the text alone."""
@@ -188,7 +190,7 @@ class QueryFilter:
         for row, one in enumerate(queries):
             reason = reasons[row]
             if reason is None and vectors is not None and options.near_duplicate is not None:
-                reason = self._near(vectors[row], options.near_duplicate)
+                reason = "near_duplicate" if self._near(vectors[row], options.near_duplicate) else None
             if reason is None:
                 kept.append(one)
             else:
@@ -226,14 +228,18 @@ class QueryFilter:
         )
         return "generic" if close > options.generic_limit else None
 
-    def _near(self, vector: NDArray[np.float32], limit: float) -> str | None:
+    def _near(self, vector: NDArray[np.float32], limit: float) -> bool:
         """Whether a kept query points the same way; if none does, this one is remembered."""
-        for start in range(0, len(self._kept_vectors), _CLOSE_ALREADY):
-            block = np.stack(self._kept_vectors[start : start + _CLOSE_ALREADY])
-            if float((block @ vector).max()) >= limit:
-                return "near_duplicate"
-        self._kept_vectors.append(vector)
-        return None
+        kept = self._vectors[: self._n_vectors]
+        if len(kept) and float((kept @ vector).max()) >= limit:
+            return True
+        if self._n_vectors == len(self._vectors):
+            grown = np.empty((max(256, 2 * self._n_vectors), len(vector)), dtype=np.float32)
+            grown[: self._n_vectors] = kept.reshape(-1, len(vector))
+            self._vectors = grown
+        self._vectors[self._n_vectors] = vector
+        self._n_vectors += 1
+        return False
 
 
 def _form(query: str) -> str:

@@ -68,7 +68,9 @@ class Journal:
             self._replies[key].append(answer)
             if self._file is not None:
                 try:
-                    self._file.write(line.encode())
+                    left = memoryview(line.encode())
+                    while left:  # a disk that is nearly full takes a part
+                        left = left[self._file.write(left) :]
                     os.fsync(self._file.fileno())
                 except OSError as error:
                     raise StorageError(f"{self._file.name} can't be written: {error.strerror or error}") from error

@@ -15,19 +15,19 @@ from deepmemory.errors import InputError, LLMError, MissingExtraError
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["Answer", "AnswerTooLongError", "ChatModel", "DeniedError", "LangChainChat", "OpenAIChat", "resolve_llm"]
+__all__ = ["Answer", "ChatModel", "DeniedError", "DocumentRefusedError", "LangChainChat", "OpenAIChat", "resolve_llm"]
 
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 
 _ACCEPTED = "'openai:MODEL', or a LangChain chat model (an object with invoke)"
 
 
-class AnswerTooLongError(LLMError):
+class DocumentRefusedError(LLMError):
+    """The endpoint found this request wrong; it may take another."""
+
+
+class DocumentTooLargeError(DocumentRefusedError):
     """The endpoint takes no request of this size."""
-
-
-class RefusedRequestError(LLMError):
-    """The endpoint found the request itself wrong."""
 
 
 class DeniedError(LLMError):
@@ -38,8 +38,8 @@ _ROUTE = Route(
     "/chat/completions",
     "chat endpoint",
     LLMError,
-    too_large=AnswerTooLongError,
-    refused=RefusedRequestError,
+    too_large=DocumentTooLargeError,
+    refused=DocumentRefusedError,
     denied=DeniedError,
 )
 
@@ -141,7 +141,9 @@ class OpenAIChat(ChatModel):
         if self._structured:
             try:
                 return self._ask(messages, schema, max_tokens, stop)
-            except RefusedRequestError:
+            except DocumentTooLargeError:
+                raise
+            except DocumentRefusedError:
                 # It may dislike response_format, or this document; the second try tells.
                 answer = self._ask(messages, None, max_tokens, stop)
                 self._structured = False

@@ -64,12 +64,12 @@ class Corpus:
                 self._using.update(terms & self._using.keys())
 
     def weight(self, word: str) -> float:
-        """How well a word tells documents apart: 0 for small words and those in nearly every document.
+        """How well a word tells documents apart: 0 for small words, numbers and what nearly every document has.
 
         The inverse document frequency ``ln((n + 1) / (df + 0.5))`` (Spärck Jones, 1972).
         """
         term = key(word)
-        if term in STOPWORDS or len(term) < 2 or term.isdigit():
+        if term in STOPWORDS or len(term) < 2 or not any(map(str.isalpha, term)):
             return 0.0
         return max(0.0, math.log((self.n_documents + 1) / (self._using[term] + 0.5)))
 
@@ -94,6 +94,6 @@ class Corpus:
         return [first[term][1] for term in sorted(best[:n], key=lambda term: first[term][0])]
 
     def told_apart(self, words: Sequence[str]) -> float:
-        """How specific a query is: the mean weight of its words that are not small."""
-        weights = [weight for word in words if (weight := self.weight(word)) > 0]
-        return sum(weights) / math.sqrt(len(weights)) if weights else 0.0
+        """How specific a query is: the weights of its words over the root of their number; 0 for a single word."""
+        weights = [weight for word in dict.fromkeys(map(key, words)) if (weight := self.weight(word)) > 0]
+        return sum(weights) / math.sqrt(len(weights)) if len(weights) > 1 else 0.0
