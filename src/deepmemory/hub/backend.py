@@ -9,12 +9,21 @@ import httpx
 import numpy as np
 import pyarrow as pa
 
-from deepmemory.backends.base import Backend, Capabilities, Distance, Filter, Ranking, VectorArray, metadata_json
-from deepmemory.backends.filters import read_filter
+from deepmemory.backends.base import (
+    Backend,
+    Capabilities,
+    Distance,
+    Filter,
+    Ranking,
+    VectorArray,
+    check_dimensions,
+)
+from deepmemory.backends.filters import metadata_terms, read_filter
 from deepmemory.data import Document
 from deepmemory.errors import CapabilityError, HubUnavailableError, InputError, ReadOnlyError
 from deepmemory.hub.connection import Effect, HubConnection
-from deepmemory.hub.vectors import pack, unpack
+from deepmemory.hub.parts import send_in_parts
+from deepmemory.hub.vectors import pack, packed_bytes, unpack
 
 __all__ = ["QUERIES_AT_ONCE", "HubBackend", "filter_values", "results_of"]
 
@@ -23,13 +32,14 @@ QUERIES_AT_ONCE = 256
 
 _IDS_AT_ONCE = 1_000
 _ARROW = "application/vnd.apache.arrow.stream"
+_ARROW_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 class HubBackend(Backend):
-    """Each call is one request, but for those about many ids or queries, which are cut.
+    """Each call is one request, but for those about many documents, ids or queries, which are cut.
 
-    `upsert` is whole or not there at all, and so takes no more than the hub takes at once (`TooLargeError`);
-    `VectorStore.add` cuts what is larger.
+    So more documents than a request takes are stored whole request by request: where one fails, those before it stay,
+    and a note of the error says how many.
     """
 
     def __init__(self, connection: HubConnection, capabilities: Capabilities, *, read_only: bool = False) -> None:
@@ -60,15 +70,27 @@ class HubBackend(Backend):
         """Add documents, replacing those whose id exists: all of them or, where it raises, none."""
         if len(vectors) != len(documents):
             raise InputError(f"expected {len(documents)} vectors, one for each document; found {len(vectors)}")
-        self._add(documents, {"vectors": pack(vectors)})
+        for document in documents:
+            metadata_terms(document.metadata)
+        with self._of_one_length(vectors):
+            send_in_parts(
+                documents,
+                lambda start, end: self.put(documents[start:end], vectors[start:end]),
+                vector_bytes=packed_bytes(vectors.shape[1]),
+            )
 
-    def upsert_texts(self, documents: Sequence[Document]) -> None:
-        """Add documents whose vectors the hub makes, all of them or none.
+    def put(self, documents: Sequence[Document], vectors: VectorArray | None) -> None:
+        """Add documents in one request, all of them or none; without vectors the hub makes them.
 
         Raises:
-            InputError: the hub can't embed for this dataset.
+            TooLargeError: the hub takes no so large a request.
+            InputError: there are no vectors, and the hub can't make them for this dataset.
         """
-        self._add(documents, {})
+        self._refuse_if_read_only("add documents")
+        rows = [{"id": each.id, "text": each.text, "metadata": _plain(each.metadata)} for each in documents]
+        body = {"documents": rows, **({} if vectors is None else {"vectors": pack(vectors)})}
+        # By id, so that a second time changes nothing.
+        self._connection.call("POST", "/documents", body, effect=Effect.SAME, slow=True)
 
     def get(self, ids: Sequence[str]) -> list[Document | None]:
         """Fetch documents by id, in the order asked; None where there is none."""
@@ -131,7 +153,8 @@ class HubBackend(Backend):
         rankings: list[Ranking] = []
         for start in range(0, len(query_vectors), QUERIES_AT_ONCE):
             part = query_vectors[start : start + QUERIES_AT_ONCE]
-            rankings += self._ranked({**body, "vectors": pack(part)})
+            with self._of_one_length(part):
+                rankings += self._ranked({**body, "vectors": pack(part)})
         return rankings
 
     def search_text(self, queries: Sequence[str], k: int, *, filter: Filter | None = None) -> list[Ranking]:
@@ -141,16 +164,24 @@ class HubBackend(Backend):
         body = {"k": int(k), "mode": "words", "documents": False, **filter_values(filter)}
         if k < 1:
             return [_ranking([])] * len(queries)
-        parts = _parts(queries, QUERIES_AT_ONCE)
-        return [ranking for part in parts for ranking in self._ranked({**body, "queries": part})]
+        # One without a word finds nothing, and a hub takes no empty query.
+        asked = [row for row, query in enumerate(queries) if query.strip()]
+        parts = _parts([queries[row] for row in asked], QUERIES_AT_ONCE)
+        found = dict(
+            zip(asked, (each for part in parts for each in self._ranked({**body, "queries": part})), strict=True)
+        )
+        return [found.get(row) or _ranking([]) for row in range(len(queries))]
 
     def batches(self, *, batch_size: int = 8192, text: bool = False) -> Iterator[pa.RecordBatch]:
         """Iterate over the whole collection without holding it."""
         params = {"text": "true" if text else "false", "vectors": "true"}
         with self._connection.stream("/export", accept=_ARROW, params=params) as response, self._whole():
-            for batch in pa.ipc.open_stream(io.BufferedReader(_Body(response))):
+            body = _Body(response)
+            for batch in pa.ipc.open_stream(io.BufferedReader(body)):
                 for start in range(0, batch.num_rows, batch_size):
                     yield batch.slice(start, batch_size)
+            if not body.is_whole:
+                raise EOFError
 
     def optimize(self) -> None:
         """Let the hub's engine compact, and index what is not indexed yet."""
@@ -172,17 +203,6 @@ class HubBackend(Backend):
                 f"can't {action}: {self._connection.path} was opened for reading; open it without read_only=True"
             )
 
-    def _add(self, documents: Sequence[Document], vectors: Mapping[str, Any]) -> None:
-        self._refuse_if_read_only("add documents")
-        for document in documents:
-            metadata_json(document.metadata)
-        if not documents:
-            return
-        rows = [{"id": each.id, "text": each.text, "metadata": _plain(each.metadata)} for each in documents]
-        body = {"documents": rows, **vectors}
-        # By id, so that a second time changes nothing.
-        self._connection.call("POST", "/documents", body, effect=Effect.SAME, slow=True)
-
     def _deleted(self, body: Mapping[str, Any]) -> int:
         # A second time deletes nothing more, and would count nothing.
         reply = self._connection.call("POST", "/documents/delete", body, effect=Effect.ONCE)
@@ -193,6 +213,16 @@ class HubBackend(Backend):
         reply = self._connection.call("POST", "/search", body, effect=Effect.NONE)
         with self._connection.understood("hits"):
             return [_ranking(result["hits"]) for result in results_of(reply, body)]
+
+    @contextlib.contextmanager
+    def _of_one_length(self, vectors: VectorArray) -> Iterator[None]:
+        """Where the hub refuses vectors, say it as every backend does if it is for their length."""
+        check_dimensions(vectors, None)
+        try:
+            yield
+        except InputError:
+            check_dimensions(vectors, self.dimensions)
+            raise
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:
@@ -251,12 +281,17 @@ def _parts(values: Sequence[str], size: int) -> list[list[str]]:
 
 
 class _Body(io.RawIOBase):
-    """A reply's body as a file, read as it comes."""
+    """A reply's body, an Arrow stream, as a file, read as it comes."""
 
     def __init__(self, response: httpx.Response) -> None:
         super().__init__()
         self._chunks = response.iter_bytes()
-        self._left = b""
+        self._left = self._end = b""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what was read ends as an Arrow stream does; to its readers a stream may end after any batch."""
+        return self._end == _ARROW_END
 
     def readable(self) -> bool:
         return True
@@ -265,6 +300,7 @@ class _Body(io.RawIOBase):
         while not self._left:
             try:
                 self._left = next(self._chunks)
+                self._end = (self._end + self._left)[-len(_ARROW_END) :]
             except StopIteration:
                 return 0
         n = min(len(buffer), len(self._left))

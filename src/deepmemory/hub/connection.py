@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
@@ -20,7 +21,8 @@ from deepmemory.hub.refusals import refusal
 __all__ = ["TIMEOUT_VARIABLE", "Effect", "HubConnection"]
 
 TIMEOUT_VARIABLE = "DEEPMEMORY_HUB_TIMEOUT"
-"""Environment variable: seconds until an answer must begin; ten times that for what the hub has to work on."""
+"""Environment variable: seconds until an answer must begin, ten times that for what the hub has to work on, and how
+long at most a hub that restarts is waited for."""
 
 _READ_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
@@ -57,6 +59,8 @@ class HubConnection:
         self._base = f"{address.url}/v1/orgs/{address.org}/datasets/{address.name}"
         self._lock = threading.Lock()
         self._clients: dict[int, httpx.Client] = {}
+        # Who forgets to close a store leaves no connections behind.
+        weakref.finalize(self, _close_own, self._clients)
         self._knows_hub = False
 
     @property
@@ -125,7 +129,7 @@ class HubConnection:
             params=params,
             timeout=self._timeout(slow=slow),
         )
-        patience = Patience(knows_hub=self._knows_hub)
+        patience = Patience(self._seconds, knows_hub=self._knows_hub)
         while True:
             try:
                 response = self._client().send(request)
@@ -203,9 +207,7 @@ class HubConnection:
     def close(self) -> None:
         """Close what is open; it opens again where it is used after that."""
         with self._lock:
-            client = self._clients.pop(os.getpid(), None)
-        if client is not None:
-            client.close()
+            _close_own(self._clients)
 
     def _client(self) -> httpx.Client:
         """The client of this process: a forked one must not share its parent's connections."""
@@ -252,6 +254,13 @@ class HubConnection:
         if isinstance(error, httpx.PoolTimeout):
             return HubUnavailableError(f"all {_CONNECTIONS} connections to {url} are in use: ask less at once")
         return HubUnavailableError(f"the hub at {url} broke off before its answer was whole{effect.value}")
+
+
+def _close_own(clients: dict[int, httpx.Client]) -> None:
+    """Close the client of this process; a parent's are the parent's."""
+    client = clients.pop(os.getpid(), None)
+    if client is not None:
+        client.close()
 
 
 def _read_seconds() -> float:

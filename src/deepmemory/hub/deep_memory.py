@@ -1,5 +1,6 @@
 """Deep Memory of a store on a hub: the hub trains, searches and measures; here it is asked, watched and printed."""
 
+import logging
 import secrets
 import threading
 import time
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from deepmemory.artifacts import LayerInfo, SavedLayer, decode_layer
 from deepmemory.data import LabelledQueries, Relevance, check_labelled
 from deepmemory.embedders import Embedder
-from deepmemory.errors import ArtifactError, Cancelled, InputError, JobError
+from deepmemory.errors import ArtifactError, Cancelled, DeepMemoryError, InputError, JobError
 from deepmemory.evaluation import Evaluation, decode_evaluation
+from deepmemory.hub.address import HubAddress
 from deepmemory.hub.backend import HubBackend
 from deepmemory.hub.connection import Effect, HubConnection
 from deepmemory.hub.embedder import HubEmbedder
@@ -30,6 +32,7 @@ from deepmemory.transform import Layer
 __all__ = ["HubDeepMemory"]
 
 _LAYER_NAME_CHARACTERS = 80
+_log = logging.getLogger(__name__)
 
 
 class HubDeepMemory(DeepMemory):
@@ -118,40 +121,31 @@ class HubDeepMemory(DeepMemory):
         with self._connection.understood("a job"):
             job_id = str(reply["id"])
         if progress is not None and not wait:
-            name = f"deepmemory-follow-{job_id}"
-            threading.Thread(target=self._report, args=(job_id, progress), name=name, daemon=True).start()
+            name, follow = f"deepmemory-follow-{job_id}", (self._connection.address, job_id, progress)
+            threading.Thread(target=_report_alone, args=follow, name=name, daemon=True).start()
         return job_id
 
     def _finished(self, job_id: str, progress: Progress | None) -> Job:
         if progress is None:
             return self.wait(job_id)
-        return self._report(job_id, progress)
-
-    def _report(self, job_id: str, progress: Progress) -> Job:
-        """Follow a job and report on it; `Cancelled` raised by whom it is reported to cancels it."""
-        for job in self._jobs.follow(job_id):
-            if not job.is_finished or job.progress == 1:
-                try:
-                    progress(round(job.progress * 1000), 1000)
-                except Cancelled:
-                    self._cancel(job_id)
-        return job
+        return _report(self._jobs, job_id, progress)
 
     def _evaluate(self, given: GivenQueries, asked: EvaluationRequest, progress: Progress | None) -> Evaluation:
         vectors, seconds = self._query_vectors(given)
         total = 2 * len(given.labelled)
         if progress is not None:
             progress(0, total)
+        logged = self._log_wish(asked)
         body = {
             **_asked(given, vectors),
             "top_k": [int(k) for k in asked.top_k],
             "model": asked.model,
             "seed": int(asked.seed),
-            "log_queries": asked.is_logged and not self._read_only,
+            "log_queries": logged,
             "qvs_params": dict(asked.qvs_params),
             "own_embedder": given.by_own_embedder and vectors is not None,
         }
-        effect = Effect.ONCE if body["log_queries"] else Effect.NONE
+        effect = Effect.NONE if logged is False else Effect.ONCE
         reply = self._connection.call("POST", "/evaluate", body, effect=effect, slow=True)
         with self._connection.understood("an evaluation"):
             evaluation = decode_evaluation(reply)
@@ -188,6 +182,12 @@ class HubDeepMemory(DeepMemory):
         headers = {"Content-Type": "application/octet-stream"}
         return self._info(self._connection.call("POST", "/layers", data, effect=Effect.ONCE, headers=headers)).name
 
+    def _log_wish(self, asked: EvaluationRequest) -> bool | None:
+        """Whether the hub is to log the queries; None where it is to if the token may write."""
+        if self._read_only or not asked.is_logged:
+            return False
+        return True if asked.qvs_params.get("log_queries") else None
+
     def _query_vectors(self, given: GivenQueries) -> tuple[NDArray[np.float32] | None, float | None]:
         """The queries' vectors and, where they are made here, the seconds that took; none where the hub makes them."""
         if given.vectors is not None or isinstance(given.embedder, HubEmbedder):
@@ -210,6 +210,28 @@ class HubDeepMemory(DeepMemory):
     def _info(self, values: Mapping[str, Any]) -> LayerInfo:
         with self._connection.understood("a layer"):
             return LayerInfo(**{key: values[key] for key in LayerInfo.__dataclass_fields__})
+
+
+def _report(jobs: HubJobs, job_id: str, progress: Progress) -> Job:
+    """Follow a job and report on it; `Cancelled` raised by whom it is reported to cancels it."""
+    for job in jobs.follow(job_id):
+        if not job.is_finished or job.progress == 1:
+            try:
+                progress(round(job.progress * 1000), 1000)
+            except Cancelled:
+                jobs.cancel(job_id)
+    return job
+
+
+def _report_alone(address: HubAddress, job_id: str, progress: Progress) -> None:
+    """Report on a job from a thread of its own, over a connection of its own: the store may be closed meanwhile."""
+    connection = HubConnection(address)
+    try:
+        _report(HubJobs(connection), job_id, progress)
+    except DeepMemoryError as error:
+        _log.warning("the progress of job %s is no longer followed: %s", job_id, error)
+    finally:
+        connection.close()
 
 
 def _asked(given: GivenQueries, vectors: NDArray[np.float32] | None) -> dict[str, Any]:

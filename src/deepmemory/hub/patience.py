@@ -6,7 +6,7 @@ import time
 __all__ = ["Patience"]
 
 _FIRST_CONTACT_SECONDS = 1.0
-_RESTART_SECONDS = 20.0
+_RESTART_SECONDS = 30.0
 _BUSY_SECONDS = 60.0
 _FAILING_SECONDS = 10.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 3.0
@@ -19,14 +19,15 @@ class Patience:
     more likely at another address, and whoever mistyped it should not wait to be told.
     """
 
-    def __init__(self, *, knows_hub: bool) -> None:
+    def __init__(self, seconds: float, *, knows_hub: bool) -> None:
         """Begin.
 
         Args:
+            seconds: how long an answer is waited for at all.
             knows_hub: whether the hub has answered before.
         """
         self._begun = time.monotonic()
-        self._longest = _RESTART_SECONDS if knows_hub else _FIRST_CONTACT_SECONDS
+        self._longest = min(seconds, _RESTART_SECONDS if knows_hub else _FIRST_CONTACT_SECONDS)
         self._tries = 0
 
     def after_silence(self) -> float | None:

@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "packed_bytes", "unpack"]
 
 
 def pack(vectors: NDArray[np.float32]) -> dict[str, Any]:
     """``(n, dimensions)`` vectors as JSON values."""
     data = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
     return {"shape": list(vectors.shape), "base64": base64.b64encode(data).decode("ascii")}
+
+
+def packed_bytes(dimensions: int) -> int:
+    """Roughly what one packed vector weighs."""
+    return 16 * dimensions // 3
 
 
 def unpack(values: Mapping[str, Any]) -> NDArray[np.float32]:

@@ -1,13 +1,16 @@
 """Who asks, tokens and datasets over HTTP."""
 
+import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from deepmemory.errors import NotAStoreError
 from deepmemory.server import schemas
 from deepmemory.server.common import ERRORS, Name, Org, check_org, dataset_of, reply
 from deepmemory.server.datasets import LOCAL, GivenEmbedder
 from deepmemory.server.refusals import not_found
+from deepmemory.server.registry import check_name
 from deepmemory.server.route import HubRoute, asker, hub_of, needs
 
 __all__ = ["router"]
@@ -65,8 +68,11 @@ def list_datasets(
     """List the organisation's datasets by name."""
     org, hub = check_org(request, org), hub_of(request)
     found = hub.registry.list_datasets(org, cursor, limit + 1)
-    rows = [hub.datasets.opened(name).row() for name in found[:limit]]
-    return reply({"datasets": rows, "next": rows[-1]["name"] if len(found) > limit else None})
+    rows = []
+    for name in found[:limit]:
+        with contextlib.suppress(NotAStoreError):  # deleted at this moment
+            rows.append(hub.datasets.opened(name).row())
+    return reply({"datasets": rows, "next": found[limit - 1].name if len(found) > limit else None})
 
 
 @router.put(
@@ -116,7 +122,7 @@ def pin_embedder(request: Request, org: Org, name: Name) -> Response:
 def delete_dataset(request: Request, org: Org, name: Name) -> Response:
     """Delete a dataset with everything in it; one that is not there is fine, too."""
     hub = hub_of(request)
-    found = hub.registry.find_dataset(asker(request).org, check_org(request, org), name.lower())
+    found = hub.registry.find_dataset(asker(request).org, check_org(request, org), check_name(name, "a dataset"))
     if found is not None:
         dataset = hub.datasets.opened(found)
         hub.trainings.forget(dataset)

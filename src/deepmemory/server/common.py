@@ -98,16 +98,14 @@ def dataset_of(request: Request, org: str, name: str) -> Dataset:
     return dataset
 
 
-def bounded(values: Sequence[object], most: int, what: str) -> None:
+def bounded(n: int, most: int, what: str) -> None:
     """Refuse a list that is too long.
 
     Raises:
         Refusal: it is.
     """
-    if len(values) > most:
-        raise Refusal(
-            413, "too_large", f"a request may have {most:,} {what} here; found {len(values):,}: send fewer at once"
-        )
+    if n > most:
+        raise Refusal(413, "too_large", f"a request may have {most:,} {what} here; found {n:,}: send fewer at once")
 
 
 def known_layer(dataset: Dataset, name: str) -> str:

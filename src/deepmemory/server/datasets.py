@@ -73,13 +73,17 @@ class Dataset:
         """``org/name``."""
         return self.name.path
 
+    def fingerprint(self) -> Fingerprint | None:
+        """Of the embedder on record, as it is now: the hub's own embedding may have pinned it meanwhile."""
+        return open_record(self.store.state, None).fingerprint
+
     def embedder(self) -> dict[str, Any] | None:
         """The embedder on record, as JSON values."""
-        record = open_record(self.store.state, None)  # the hub's own embedding may have pinned it meanwhile
-        if record.embedder is None:
+        if self.record.embedder is None:
             return None
-        pinned = None if record.fingerprint is None else record.fingerprint.as_dict()
-        return {"name": record.embedder, "spec": record.spec, "fingerprint": pinned}
+        pinned = self.fingerprint()
+        values = None if pinned is None else pinned.as_dict()
+        return {"name": self.record.embedder, "spec": self.record.spec, "fingerprint": values}
 
     def row(self) -> dict[str, Any]:
         """What a list of datasets says of it."""

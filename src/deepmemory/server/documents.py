@@ -47,7 +47,7 @@ def add_documents(request: Request, org: Org, name: Name, key: IdempotencyKey = 
     """Add documents, replacing those whose id exists: all of the request or, where it is refused, none."""
     hub, body = hub_of(request), request.state.body
     asked = schemas.parse(schemas.AddRequest, body)
-    bounded(asked.documents, hub.settings.max_documents, "documents")
+    bounded(len(asked.documents), hub.settings.max_documents, "documents")
     dataset = dataset_of(request, org, name)
     given = [document.id if document.id is not None else uuid.uuid4().hex for document in asked.documents]
     texts = [document.text for document in asked.documents]
@@ -75,7 +75,7 @@ def add_documents(request: Request, org: Org, name: Name, key: IdempotencyKey = 
 def get_documents(request: Request, org: Org, name: Name) -> Response:
     """Fetch documents by id, in the order asked; null where there is none, or where it doesn't pass the filter."""
     asked = schemas.parse(schemas.GetRequest, request.state.body)
-    bounded(asked.ids, hub_of(request).settings.max_ids, "ids")
+    bounded(len(asked.ids), hub_of(request).settings.max_ids, "ids")
     backend = dataset_of(request, org, name).store.backend
     found: dict[str, Any] = {}
     vectors = backend.get_vectors(asked.ids, filter=asked.filter) if asked.vectors or asked.filter else {}
@@ -96,7 +96,7 @@ def get_documents(request: Request, org: Org, name: Name) -> Response:
 def delete_documents(request: Request, org: Org, name: Name) -> Response:
     """Delete documents by ids, by a filter, by both (ids that pass the filter), or all of them."""
     asked = schemas.parse(schemas.DeleteRequest, request.state.body)
-    bounded(asked.ids or (), hub_of(request).settings.max_ids, "ids")
+    bounded(len(asked.ids or ()), hub_of(request).settings.max_ids, "ids")
     store = dataset_of(request, org, name).store
     if not asked.all and asked.ids is None and not asked.filter:
         raise InputError("say what to delete: ids, a filter with a key in it, or all")
@@ -126,7 +126,7 @@ def search(request: Request, org: Org, name: Name) -> Response:
     """Find the documents that answer each of several queries, given as texts, or as vectors."""
     asked = schemas.parse(schemas.SearchRequest, request.state.body)
     settings = hub_of(request).settings
-    bounded(asked.queries or (), settings.max_queries, "queries")
+    bounded(len(asked.queries or ()), settings.max_queries, "queries")
     if asked.k > settings.max_k:
         raise InputError(f"k is at most {settings.max_k:,} here; found {asked.k:,}")
     note_queries(request, asked.queries)
@@ -135,7 +135,7 @@ def search(request: Request, org: Org, name: Name) -> Response:
         layer, rankings = None, _by_words(dataset, asked)
     else:
         vectors = schemas.read_vectors(asked.vectors)
-        bounded(() if vectors is None else vectors, settings.max_queries, "queries")
+        bounded(0 if vectors is None else len(vectors), settings.max_queries, "queries")
         layer, rankings = _by_vectors(dataset, asked, vectors)
     return reply({"layer": layer, "results": _results(dataset, rankings, documents=asked.documents)})
 
@@ -200,7 +200,7 @@ def _queries(queries: list[str] | None) -> list[str]:
 def _checked(vectors: Any, n: int | None, dataset: Dataset) -> NDArray[np.float32]:
     if n in (None, 0) and len(vectors) == 0:
         return np.empty((0, _dimensions(dataset) or 0), np.float32)
-    return check_vectors(vectors, n, _dimensions(dataset), "vectors")
+    return check_vectors(vectors, n, _dimensions(dataset), "vectors", zeros=True)
 
 
 def _dimensions(dataset: Dataset) -> int | None:
@@ -291,7 +291,7 @@ def _line_value(column: str, value: Any) -> Any:
 def embed(request: Request, org: Org, name: Name) -> Response:
     """Make vectors of texts, as the dataset's own embedder makes them; where `embeds` is true."""
     asked = schemas.parse(schemas.EmbedRequest, request.state.body)
-    bounded(asked.texts, hub_of(request).settings.max_documents, "texts")
+    bounded(len(asked.texts), hub_of(request).settings.max_documents, "texts")
     dataset = dataset_of(request, org, name)
     embedder = own_embedder(dataset, "vectors wherever you would send texts")
     make = embedder.embed_documents if asked.kind == "documents" else embedder.embed_queries

@@ -60,6 +60,9 @@ class Hub:
             stopping=stopping,
         )
 
+    def __post_init__(self) -> None:
+        self.trainings.on_end = lambda state: self.metrics.jobs.labels(state).inc()
+
     def start(self) -> None:
         """Load what the first request would wait for, and take up what was left undone."""
         import lancedb  # noqa: F401

@@ -4,6 +4,7 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import Processor
 
 __all__ = ["log_as_json"]
 
@@ -12,7 +13,7 @@ _LIBRARIES = ("deepmemory", "dbos", "uvicorn.error")
 
 def log_as_json() -> None:
     """Have everything that this process logs written as JSON lines, other libraries' warnings among it."""
-    shared = [
+    shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

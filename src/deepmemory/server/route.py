@@ -7,6 +7,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from deepmemory.server.hub import Hub
 from deepmemory.server.refusals import Refusal
@@ -115,7 +116,10 @@ def _lookup_threads() -> CapacityLimiter:
 async def _body(request: Request, media: str | None) -> bytes:
     if media is None:
         return b""
-    body = await request.body()
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        raise Refusal(400, "bad_request", "the body was cut off before its end") from None
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent != media and (body or sent):
         raise Refusal(415, "bad_request", f"the body must be {media}; found {sent[:80] or 'no Content-Type'!r}")

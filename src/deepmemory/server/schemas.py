@@ -16,7 +16,7 @@ __all__ = ["parse"]
 Model = TypeVar("Model", bound=BaseModel)
 
 _LARGEST = 2**31 - 1
-_EXAMPLE_VECTORS = {"shape": [1, 2], "base64": "AACAPwAAAAA="}
+_EXAMPLE_VECTORS: dict[str, Any] = {"shape": [1, 2], "base64": "AACAPwAAAAA="}
 
 
 class Body(BaseModel):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, cast
 
 import numpy as np
 from anyio import to_thread
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from numpy.typing import NDArray
 
-from deepmemory.data import check_labelled, check_vectors
+from deepmemory.data import Relevance, check_labelled, check_vectors
 from deepmemory.errors import InputError
 from deepmemory.evaluation import TOP_K
 from deepmemory.evaluation.wire import encode_evaluation
@@ -51,7 +51,7 @@ def train(request: Request, org: Org, name: Name, key: IdempotencyKey = None) ->
     """Start a training. It runs on the hub, goes on after a restart, and changes what searches use only if it helps."""
     hub, body = hub_of(request), request.state.body
     asked = schemas.parse(schemas.TrainRequest, body)
-    bounded(asked.queries, hub.settings.max_labelled, "queries")
+    bounded(len(asked.queries), hub.settings.max_labelled, "queries")
     note_queries(request, asked.queries)
     dataset = dataset_of(request, org, name)
     labelled = check_labelled(asked.queries, asked.relevance, known_ids=_known_ids(dataset))
@@ -132,7 +132,7 @@ def evaluate(request: Request, org: Org, name: Name) -> Response:
     """Search the same queries without and with the layer, and compare; every difference with its interval."""
     settings = hub_of(request).settings
     asked = schemas.parse(schemas.EvaluateRequest, request.state.body)
-    bounded(asked.queries, settings.max_labelled, "queries")
+    bounded(len(asked.queries), settings.max_labelled, "queries")
     if any(k > settings.max_k for k in asked.top_k or ()):
         raise InputError(f"top_k goes up to {settings.max_k:,} here; found {max(asked.top_k or ()):,}")
     may_log = asker(request).allows("write")
@@ -147,7 +147,7 @@ def evaluate(request: Request, org: Org, name: Name) -> Response:
     vectors = _vectors(dataset, asked.vectors, None)
     logs = may_log and asked.log_queries is not False
     evaluation = dataset.store.deep_memory.evaluate(
-        asked.relevance,
+        cast("Relevance", asked.relevance),
         asked.queries,
         embeddings=vectors,
         top_k=asked.top_k or TOP_K,

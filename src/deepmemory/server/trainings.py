@@ -37,6 +37,7 @@ _POLL_SECONDS = 0.25
 _VERSION = "1"
 """Of the steps: workflows of one version are taken up by hubs of the same, whatever their release."""
 
+_UNFINISHED = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 _STOP_SECONDS = 30.0
 _BUSY_RETRY_SECONDS = 30.0
 
@@ -96,16 +97,15 @@ class Trainings:
         DBOS.launch()
         DBOS.register_queue(
             _QUEUE,
-            global_concurrency=max(self._settings.training_jobs, self._settings.training_jobs_per_org),
-            partition_concurrency=self._settings.training_jobs_per_org,
+            global_concurrency=self._settings.training_jobs,
+            partition_concurrency=min(self._settings.training_jobs, self._settings.training_jobs_per_org),
             polling_interval_sec=_POLL_SECONDS,
             on_conflict="always_update",
         )
         known = {name.id: name for name in self._registry.list_datasets()}
-        for job_id, dataset_id, org in self._registry.open_jobs():
-            if dataset_id in known and self._is_open(self._datasets.opened(known[dataset_id]), job_id):
-                # For one that was enqueued before, this changes nothing.
-                self._enqueue(job_id, dataset_id, org)
+        for job_id, dataset_id, _ in self._registry.open_jobs():
+            if dataset_id in known:
+                self._take_up(self._datasets.opened(known[dataset_id]), job_id)
             else:
                 self._registry.close_job(job_id)
 
@@ -118,6 +118,23 @@ class Trainings:
         for running in list(self._running.values()):
             running.left.wait(max(0.0, deadline - time.monotonic()))
         DBOS.destroy()
+
+    def _take_up(self, dataset: Dataset, job_id: str) -> None:
+        """See to it that a job that was not finished is."""
+        from dbos import DBOS
+
+        jobs = self.jobs(dataset)
+        if self._is_ended(jobs, job_id):
+            self._clean_up(dataset, job_id)
+            return
+        status = DBOS.get_workflow_status(job_id)
+        if status is None or status.status in _UNFINISHED:
+            # For one that was enqueued before, this changes nothing.
+            self._enqueue(job_id, dataset.name.id, dataset.name.org)
+            return
+        error = JobError("the hub could not write down how the training ended; train again")
+        DurableRun(jobs, jobs.get(job_id), threading.Event()).fail(error)
+        self._clean_up(dataset, job_id)
 
     # What is asked of jobs
 
@@ -220,8 +237,8 @@ class Trainings:
         dataset = self._datasets.opened(known[dataset_id])
         jobs = self.jobs(dataset)
         with self._lock:
-            if not self._is_open(dataset, job_id):
-                self._registry.close_job(job_id)
+            if self._is_ended(jobs, job_id):
+                self._clean_up(dataset, job_id)
                 return
             run = DurableRun(jobs, jobs.get(job_id), self._stopping)
             running = self._running[job_id] = _Running(run)
@@ -271,13 +288,13 @@ class Trainings:
 
     def _finish(self, dataset: Dataset, job_id: str, state: str) -> None:
         """Forget a job that has ended, and what its steps have left."""
+        self._clean_up(dataset, job_id)
+        self.on_end(state)
+
+    def _clean_up(self, dataset: Dataset, job_id: str) -> None:
         for blob in (_queries_blob(job_id), _layer_blob(job_id)):
             dataset.store.state.delete(blob)
         self._registry.close_job(job_id)
-        self.on_end(state)
-
-    def _is_open(self, dataset: Dataset, job_id: str) -> bool:
-        return not self._is_ended(self.jobs(dataset), job_id)
 
     @staticmethod
     def _is_ended(jobs: DurableJobStore, job_id: str) -> bool:
@@ -314,15 +331,18 @@ class _Steps:
             raise StorageError("the queries of this training can't be read any more; train again")
         given = self._state.read(_queries_blob(self._run.job_id))
         ours = given is None or bool(job.details.get("own_embedder"))
-        record = dataset.embedder() if ours else None
-        fingerprint = None if record is None else record["fingerprint"]
+
+        def fingerprint() -> Fingerprint | None:
+            # Asked for when the layer is saved: the hub's own embedding may have pinned it in the first step.
+            return dataset.fingerprint() if ours else None
+
         return TrainingWork(
             backend=dataset.store.backend,
             archive=self._archive,
             labelled=entry.labelled.merged(),
             vectors=None if given is None else _from_npy(given),
             embedder=dataset.store.embedder,
-            fingerprint=lambda: None if fingerprint is None else Fingerprint.from_dict(fingerprint),
+            fingerprint=fingerprint,
             distance=dataset.store.distance,
             seed=int(job.details["seed"]),
             provenance={"history": str(job.details["history"])},

@@ -10,16 +10,13 @@ from numpy.typing import NDArray
 from deepmemory.backends.base import Distance, Filter
 from deepmemory.data import Document, Hit, check_vectors
 from deepmemory.embedders import Embedder, Fingerprint, resolve_embedder
-from deepmemory.errors import (
-    DeepMemoryError,
-    MissingExtraError,
-    NotAStoreError,
-    TooLargeError,
-)
+from deepmemory.errors import MissingExtraError, NotAStoreError
 from deepmemory.hub import HubAddress, HubBackend, HubConnection, HubDataset, HubDeepMemory, HubEmbedder, HubState
 from deepmemory.hub import search as search_hub
 from deepmemory.hub import search_words as search_hub_words
 from deepmemory.hub.dataset import DatasetRecord, EmbedderWish
+from deepmemory.hub.parts import DOCUMENTS_AT_ONCE, send_in_parts
+from deepmemory.hub.vectors import packed_bytes
 from deepmemory.memory import EmbedderSpec
 from deepmemory.progress import Progress
 from deepmemory.store.embedder import ChosenEmbedder
@@ -36,12 +33,10 @@ from deepmemory.store.record import StoreRecord
 
 __all__ = ["HubParts"]
 
-_ADD_BATCH = 512
-_ADD_BATCH_EMBEDDED_THERE = 128
-"""Fewer documents at once where the hub embeds them, which takes it seconds: so an answer is never long in coming."""
+_EMBEDDED_THERE_AT_ONCE = 128
+"""Fewer documents in a request where the hub embeds them, which takes it seconds: so no answer is long in coming."""
 
-_ADD_BYTES = 8 * 2**20
-"""Roughly: what the texts, metadata and vectors of one request may weigh."""
+_USUAL_DIMENSIONS = 1_536
 
 
 class HubParts(StoreParts):
@@ -77,8 +72,8 @@ class HubParts(StoreParts):
             if not create:
                 raise NotAStoreError(
                     f"there is no dataset {connection.path} that this token may see on the hub "
-                    f"{connection.address.url}; check the name and whose token it is, or make one by opening it "
-                    "without create=False"
+                    f"{connection.address.url}; check the name and whose token it is, or create one there with "
+                    f"VectorStore({connection.path!r})"
                 )
             found = dataset.make(distance, given.wish)
         elif overwrite:
@@ -99,25 +94,20 @@ class HubParts(StoreParts):
     ) -> None:
         """Send checked documents in requests that the hub takes, each of which is stored whole or not at all."""
         embeds_there = vectors is None and isinstance(self.embedder, HubEmbedder)
-        most = _ADD_BATCH_EMBEDDED_THERE if embeds_there else _ADD_BATCH
-        total, start = len(documents), 0
-        while start < total:
-            batch = _first_of(documents[start : start + most], 0 if embeds_there else self._vector_bytes(vectors))
-            try:
-                self._add_batch(batch, None if vectors is None else vectors[start : start + len(batch)])
-            except TooLargeError as error:
-                if len(batch) > 1:
-                    most = len(batch) // 2
-                    continue
-                error.add_note(f"The document {batch[0].id!r} alone is too large. {_done(start, total)}")
-                raise
-            except DeepMemoryError as error:
-                if start:
-                    error.add_note(_done(start, total))
-                raise
-            start += len(batch)
-            if progress is not None:
-                progress(start, total)
+        dimensions = (self.embedder and self.embedder.dimensions) if vectors is None else vectors.shape[1]
+
+        def put(start: int, end: int) -> None:
+            batch = documents[start:end]
+            given = self._embedded(batch) if vectors is None else vectors[start:end]
+            self.backend.put(batch, given)
+
+        send_in_parts(
+            documents,
+            put,
+            vector_bytes=0 if embeds_there else packed_bytes(dimensions or _USUAL_DIMENSIONS),
+            most=_EMBEDDED_THERE_AT_ONCE if embeds_there else DOCUMENTS_AT_ONCE,
+            progress=progress,
+        )
 
     def search(
         self,
@@ -147,7 +137,7 @@ class HubParts(StoreParts):
         """What embeds: the hub where it can and nothing else was asked for, and otherwise this machine."""
         if given.embedder is None:
             return None
-        if found.embeds and found.embedder is not None and given.embedder in (RECORDED, found.spec):
+        if found.embeds and found.embedder is not None and given.is_by_name(found.spec):
             dimensions = found.fingerprint.dimensions if found.fingerprint else None
             return HubEmbedder(self._connection, found.embedder, dimensions)
 
@@ -164,19 +154,13 @@ class HubParts(StoreParts):
             cache_file=_cache_file(),
         )
 
-    def _add_batch(self, batch: Sequence[Document], vectors: NDArray[np.float32] | None) -> None:
-        if vectors is None and isinstance(self.embedder, HubEmbedder):
-            self.backend.upsert_texts(batch)
-            return
-        if vectors is None:
-            assert self.embedder is not None
-            made = self.embedder.embed_documents([document.text for document in batch])
-            vectors = check_vectors(made, len(batch), self.embedder.dimensions, "the vectors made")
-        self.backend.upsert(batch, vectors)
-
-    def _vector_bytes(self, vectors: NDArray[np.float32] | None) -> int:
-        dimensions = (self.embedder and self.embedder.dimensions) if vectors is None else vectors.shape[1]
-        return 6 * (dimensions or 1_536)  # float32 in base64
+    def _embedded(self, batch: Sequence[Document]) -> NDArray[np.float32] | None:
+        """The documents' vectors, made here; None where the hub makes them."""
+        if isinstance(self.embedder, HubEmbedder):
+            return None
+        assert self.embedder is not None
+        made = self.embedder.embed_documents([document.text for document in batch])
+        return check_vectors(made, len(batch), self.embedder.dimensions, "the vectors made")
 
 
 class _Given:
@@ -193,6 +177,10 @@ class _Given:
         if isinstance(embedder, str):
             with contextlib.suppress(MissingExtraError):  # the hub may have what this machine hasn't
                 resolve_embedder(embedder)
+
+    def is_by_name(self, spec: str | None) -> bool:
+        """Whether it is the one of a name, or whichever is on record."""
+        return self.embedder is RECORDED or (isinstance(self.embedder, str) and self.embedder == spec)
 
     @property
     def wish(self) -> EmbedderWish | None:
@@ -230,17 +218,3 @@ def _cache_file() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("deepmemory")) / "hub-queries.sqlite"
-
-
-def _first_of(documents: Sequence[Document], vector_bytes: int) -> Sequence[Document]:
-    """As many of the documents as one request may have, and at least one."""
-    weight = 0
-    for n, document in enumerate(documents):
-        weight += len(document.text.encode()) + len(repr(document.metadata)) + len(document.id) + vector_bytes
-        if weight > _ADD_BYTES and n:
-            return documents[:n]
-    return documents
-
-
-def _done(start: int, total: int) -> str:
-    return f"{start} of {total} documents were added before that"

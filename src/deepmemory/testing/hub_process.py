@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,7 +37,8 @@ class HubProcess:
         self,
         data: str | os.PathLike[str] | None = None,
         *,
-        options: tuple[str, ...] = (),
+        options: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "deepmemory"),
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Describe the hub; it starts with ``with`` or `start`.
@@ -45,11 +46,13 @@ class HubProcess:
         Args:
             data: its folder.
             options: more options of ``deepmemory serve``.
+            program: what Python runs; a script that goes wrong on purpose and then does the same, for instance.
             environment: more variables, such as ``DEEPMEMORY_HUB_RATE``; the rest is this process's.
         """
         self._temporary = tempfile.TemporaryDirectory(prefix="deepmemory-hub-") if data is None else None
         self.data = Path(self._temporary.name) / "hub" if self._temporary else Path(os.fspath(data or ""))
         self._options = options
+        self._program = program
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._url: str | None = None
@@ -75,7 +78,7 @@ class HubProcess:
         address.unlink(missing_ok=True)
         port = "0" if self._url is None else self._url.rpartition(":")[2]
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        command = ["-m", "deepmemory", "serve", "--data", str(self.data), "--port", port, *self._options]
+        command = [*self._program, "serve", "--data", str(self.data), "--port", port, *self._options]
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *command], stdout=log, stderr=log, env=self._environment, start_new_session=True
