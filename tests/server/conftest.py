@@ -10,9 +10,32 @@ from deepmemory.testing import HubProcess, OpenAIServer
 
 
 @pytest.fixture(scope="session")
-def hub() -> Iterator[HubProcess]:
+def endpoint() -> Iterator[OpenAIServer]:
+    """An embedding endpoint of ours, for hubs that embed."""
+    with OpenAIServer(dimensions=32) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def embedding(endpoint) -> dict[str, str]:
+    """The environment of a hub that embeds by that endpoint."""
+    return {"OPENAI_BASE_URL": endpoint.base_url, "OPENAI_API_KEY": "any"}
+
+
+@pytest.fixture(scope="session")
+def hub(embedding) -> Iterator[HubProcess]:
     """A hub that stays up; each test uses datasets of its own."""
-    with HubProcess(options=("--rate", "0")) as hub:
+    with HubProcess(options=("--rate", "0"), environment=embedding) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def tight_hub() -> Iterator[HubProcess]:
+    """A hub with narrow limits, which logs queries."""
+    limits = {"MAX_BODY_MB": "0.01", "MAX_DOCUMENTS": "3", "MAX_IDS": "4", "MAX_QUERIES": "2", "MAX_K": "50"}
+    limits |= {"RATE": "1", "BURST": "30"}
+    environment = {f"DEEPMEMORY_HUB_{name}": value for name, value in limits.items()}
+    with HubProcess(options=("--log-queries",), environment=environment) as hub:
         yield hub
 
 
@@ -60,16 +83,9 @@ def rival(hub, secrets, connect) -> Client:
 @pytest.fixture
 def dataset(request, client) -> str:
     """A new dataset of acme, whose vectors are given."""
-    name = f"{request.node.name[:50].split('[')[0]}-{time.time_ns() % 10**9}"
+    name = f"{request.node.name[5:35].split('[')[0].strip('_')}-{time.time_ns() % 10**9}"
     assert client.put(f"orgs/acme/datasets/{name}", {"embedder": None}).status_code == 201
     return f"orgs/acme/datasets/{name}"
-
-
-@pytest.fixture
-def endpoint() -> Iterator[OpenAIServer]:
-    """An embedding endpoint of ours, for hubs that embed."""
-    with OpenAIServer(dimensions=32) as server:
-        yield server
 
 
 @pytest.fixture

@@ -3,13 +3,10 @@
 import http.client
 import json
 import sqlite3
-import time
 
 import httpx
 import pytest
 from hub_client import code_of
-
-from deepmemory.testing import HubProcess
 
 SOMEBODY_ELSES = [
     ("GET", "", None),
@@ -199,15 +196,3 @@ def test_a_token_has_its_last_use_on_record_without_a_write_for_each_request(hub
     mine = connect(hub, made["secret"])
     seen = {mine.get("me").json()["token"]["last_used"] for _ in range(5)}
     assert len(seen - {None}) == 1
-
-
-def test_each_token_has_a_rate_of_its_own(until, connect):
-    with HubProcess(environment={"DEEPMEMORY_HUB_RATE": "5", "DEEPMEMORY_HUB_BURST": "3"}) as hub:
-        first, second = connect(hub, hub.token("acme", "read")), connect(hub, hub.token("acme", "read"))
-        replies = [first.get("me") for _ in range(20)]
-        limited = next(reply for reply in replies if reply.status_code != 200)
-        assert code_of(limited) == (429, "over_limit")
-        assert int(limited.headers["Retry-After"]) >= 1
-        assert second.get("me").status_code == 200
-        time.sleep(1)
-        assert first.get("me").status_code == 200

@@ -9,7 +9,7 @@ import pytest
 from hub_client import code_of, fill, packed, unpacked, world
 
 from deepmemory import VectorStore
-from deepmemory.testing import HubProcess
+from deepmemory.testing import Fault
 
 ICE = {"id": "ice", "text": "Ice is frozen water.", "metadata": {"lang": "en", "page": 3}}
 STEAM = {"id": "steam", "text": "Steam is hot water.", "metadata": {"lang": "de"}}
@@ -275,23 +275,6 @@ def test_an_address_that_is_none_and_a_method_that_is_none(client, dataset):
     assert code_of(client.get(f"{dataset}/search")) == (405, "bad_request")
 
 
-def test_limits_of_bodies_batches_and_k(connect):
-    limits = {"MAX_BODY_MB": "0.01", "MAX_DOCUMENTS": "3", "MAX_IDS": "4", "MAX_QUERIES": "2", "MAX_K": "50"}
-    with HubProcess(environment={f"DEEPMEMORY_HUB_{name}": value for name, value in limits.items()}) as hub:
-        client, dataset = connect(hub, hub.token("acme", "admin")), "orgs/acme/datasets/small"
-        client.put(dataset, {"embedder": None})
-        assert code_of(add(client, dataset, {"text": "x" * 20_000}, vectors=[[1.0]])) == (413, "too_large")
-        assert code_of(client.http.post(f"{dataset}/documents", content=iter([b"x" * 9_000] * 3))) == (413, "too_large")
-        four = add(client, dataset, *[{"text": "a"}] * 4, vectors=[[1.0]] * 4)
-        assert code_of(four) == (413, "too_large")
-        assert add(client, dataset, *[{"text": "a"}] * 3, vectors=[[1.0]] * 3).status_code == 200
-        assert code_of(client.post(f"{dataset}/documents/get", {"ids": ["a"] * 5})) == (413, "too_large")
-        assert code_of(client.post(f"{dataset}/search", {"vectors": [[1.0]] * 3})) == (413, "too_large")
-        assert code_of(client.post(f"{dataset}/search", {"vectors": [[1.0]], "k": 51})) == (422, "input")
-        assert client.post(f"{dataset}/search", {"vectors": [[1.0]], "k": 50}).status_code == 200
-        assert client.post(f"{dataset}/documents/count").json() == {"count": 3}
-
-
 def test_a_body_that_ends_too_early_changes_nothing(hub, secrets, client, dataset):
     host, port = hub.url.removeprefix("http://").split(":")
     head = (
@@ -305,20 +288,31 @@ def test_a_body_that_ends_too_early_changes_nothing(hub, secrets, client, datase
     assert client.post(f"{dataset}/documents/count").json() == {"count": 0}
 
 
-def test_a_hub_embeds_where_it_can(endpoint, connect):
-    environment = {"OPENAI_BASE_URL": endpoint.base_url, "OPENAI_API_KEY": "any"}
-    with HubProcess(environment=environment) as hub:
-        client, dataset = connect(hub, hub.token("acme", "write")), "orgs/acme/datasets/docs"
-        record = client.put(dataset, {"embedder": {"name": "openai:words", "spec": "openai:words"}}).json()
-        assert record["embeds"] is True
-        assert client.post(f"{dataset}/documents", {"documents": [ICE, STEAM]}).status_code == 200
-        found = client.post(f"{dataset}/search", {"queries": ["frozen water"], "k": 1}).json()
-        assert found["results"][0]["hits"][0]["id"] == "ice"
-        assert client.get(dataset).json()["embedder"]["fingerprint"]["dimensions"] == 32
-        vectors = client.post(f"{dataset}/embed", {"texts": ["frozen water"], "kind": "queries"}).json()["vectors"]
-        again = client.post(f"{dataset}/search", {"vectors": vectors, "k": 1}).json()
-        assert again["results"] == found["results"]
-        endpoint.stop()
-        assert code_of(client.post(f"{dataset}/search", {"queries": ["never asked"]})) == (502, "embedder")
-        assert code_of(client.post(f"{dataset}/documents", {"documents": [{"text": "new"}]})) == (502, "embedder")
-        assert client.post(f"{dataset}/documents/count").json() == {"count": 2}
+def test_a_hub_embeds_where_it_can(endpoint, client, dataset):
+    dataset += "-embeds"
+    record = client.put(dataset, {"embedder": {"name": "openai:words", "spec": "openai:words"}}).json()
+    assert record["embeds"] is True
+    assert client.post(f"{dataset}/documents", {"documents": [ICE, STEAM]}).status_code == 200
+    found = client.post(f"{dataset}/search", {"queries": ["frozen water"], "k": 1}).json()
+    assert found["results"][0]["hits"][0]["id"] == "ice"
+    assert client.get(dataset).json()["embedder"]["fingerprint"]["dimensions"] == 32
+    vectors = client.post(f"{dataset}/embed", {"texts": ["frozen water"], "kind": "queries"}).json()["vectors"]
+    again = client.post(f"{dataset}/search", {"vectors": vectors, "k": 1}).json()
+    assert again["results"] == found["results"]
+    endpoint.fail_next(Fault.http(400), Fault.http(400))
+    assert code_of(client.post(f"{dataset}/search", {"queries": ["never asked"]})) == (502, "embedder")
+    assert code_of(client.post(f"{dataset}/documents", {"documents": [{"text": "new"}]})) == (502, "embedder")
+    assert client.post(f"{dataset}/documents/count").json() == {"count": 2}
+
+
+def test_a_hub_that_can_not_embed_says_so(client, dataset):
+    path = f"{dataset}-mine"
+    client.put(path, {"embedder": {"name": "mine"}})
+    for where, body in (
+        ("documents", {"documents": [ICE]}),
+        ("search", {"queries": ["a"]}),
+        ("embed", {"texts": ["a"]}),
+    ):
+        reply = client.post(f"{path}/{where}", body)
+        assert code_of(reply) == (422, "input")
+        assert "its embedder mine is not one that this hub runs" in reply.text

@@ -108,7 +108,7 @@ def token(  # noqa: PLR0917  options, which are given by name
     tokens). Its secret is shown once, and kept nowhere. A hub that runs takes notice at once.
 
       deepmemory token create --org acme --scope admin
-      deepmemory token create --org acme --scope read --name "search page" --expires-in-days 90
+      deepmemory token create --org acme --scope read --expires-in-days 90
       deepmemory token list
       deepmemory token revoke 0a1b2c3d4e5f
     """

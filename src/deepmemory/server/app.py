@@ -23,19 +23,7 @@ from deepmemory.server.refusals import Refusal, refusal_of
 
 __all__ = ["make_app"]
 
-_BODIES = (
-    schemas.TokenRequest,
-    schemas.DatasetRequest,
-    schemas.PinRequest,
-    schemas.AddRequest,
-    schemas.GetRequest,
-    schemas.DeleteRequest,
-    schemas.CountRequest,
-    schemas.SearchRequest,
-    schemas.TrainRequest,
-    schemas.EvaluateRequest,
-    schemas.ActiveRequest,
-)
+_ERROR = {"$ref": "#/components/schemas/ErrorReply"}
 
 _DESCRIPTION = """\
 Stores for a team: documents with their vectors, search, training jobs that survive restarts, layers and evaluation.
@@ -130,20 +118,29 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         return app.openapi_schema
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = document.setdefault("components", {})
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    names = sorted({operation.pop("x-model") for operation in operations if "x-model" in operation})
     _, definitions = models_json_schema(
-        [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
+        [(getattr(schemas, name), "validation") for name in names], ref_template="#/components/schemas/{model}"
     )
     components.setdefault("schemas", {}).update(definitions["$defs"])
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation.pop("x-model", None)
-            operation["responses"].pop("422" if not path.startswith("/v1") else "", None)
+            _describe_errors(operation["responses"])
             if path.startswith("/v1"):
                 operation["security"] = [{"token": []}]
     _drop_unused(document, re.compile(r"HTTPValidationError|ValidationError"))
     app.openapi_schema = document
     return document
+
+
+def _describe_errors(responses: dict[str, Any]) -> None:
+    """Say that errors are JSON, also where what is sent when all is well isn't."""
+    for status, described in responses.items():
+        if status >= "400":
+            content = described.setdefault("content", {}).pop("application/json", {})
+            described["content"] = {"application/json": {**content, "schema": _ERROR}}
 
 
 def _drop_unused(document: dict[str, Any], names: re.Pattern[str]) -> None:

@@ -74,6 +74,7 @@ class HubFolder:
                     "with --data"
                 )
             else:
+                self.root.mkdir(parents=True, exist_ok=True)
                 replace_file(record, json.dumps({"format": FORMAT}).encode())
             self.datasets.mkdir(exist_ok=True)
             probe = self.root / f".tmp-{uuid.uuid4().hex}"
@@ -90,13 +91,13 @@ class HubFolder:
         import filelock
 
         lock = filelock.FileLock(self.root / "hub.lock", timeout=0)
-        try:
-            with _failures(self.root):
+        with _failures(self.root):
+            try:
                 lock.acquire()
-        except filelock.Timeout:
-            raise StoreError(
-                f"another hub is running on {self.root}; stop it first, or choose another folder with --data"
-            ) from None
+            except filelock.Timeout:
+                raise StoreError(
+                    f"another hub is running on {self.root}; stop it first, or choose another folder with --data"
+                ) from None
         try:
             yield
         finally:

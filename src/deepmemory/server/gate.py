@@ -1,5 +1,7 @@
 """What every request passes: its id, its log line, its count, and the limit on its body."""
 
+import asyncio
+import contextlib
 import json
 import re
 import time
@@ -16,6 +18,8 @@ __all__ = ["Gate"]
 
 _log = structlog.get_logger("deepmemory.hub")
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_DRAINED = 64 * 1024 * 1024
+_DRAIN_SECONDS = 10.0
 _QUIET = frozenset({"/health", "/ready", "/metrics"})
 
 
@@ -48,6 +52,7 @@ class _Passage:
         self._begun = time.perf_counter()
         self._status = 0
         self._read = 0
+        self._unread = "transfer-encoding" in self._names() or self._announced() > 0
         self.id = self._request_id()
         scope.setdefault("state", {})["request_id"] = self.id
 
@@ -71,19 +76,49 @@ class _Passage:
 
     async def receive(self) -> Message:
         """The next part of the body, as long as there are not too many: also where no length was announced."""
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._read += len(message.get("body", b""))
-            if self._read > self._hub.settings.max_body:
-                raise self._too_large()
+        message = await self._next()
+        if self._read > self._hub.settings.max_body:
+            raise self._too_large()
         return message
 
     async def send(self, message: Message) -> None:
         """A part of the reply, with the request's id."""
         if message["type"] == "http.response.start":
+            await self._drain()
             self._status = message["status"]
             message["headers"] = [*message["headers"], (b"x-request-id", self.id.encode())]
         await self._send(message)
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._read += len(message.get("body", b""))
+            self._unread = bool(message.get("more_body"))
+        else:
+            self._unread = False
+        return message
+
+    async def _drain(self) -> None:
+        """Read the rest of a body that is answered before its end, within reason.
+
+        Most clients send all of it before they look for an answer; a connection that is closed on them then is reset,
+        and the answer is lost.
+        """
+        if not self._unread or "expect" in self._names():
+            return
+        most = 2 * self._hub.settings.max_body + _DRAINED
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while self._unread and self._read < most:
+                    await self._next()
+
+    def _names(self) -> set[str]:
+        return {name.decode("latin-1") for name in self._headers}
+
+    def _announced(self) -> int:
+        """The length that the body is said to have."""
+        length = self._headers.get(b"content-length", b"0")
+        return int(length) if length.isdigit() else 0
 
     def _request_id(self) -> str:
         """The id that a proxy gave it, or a new one."""
@@ -93,8 +128,7 @@ class _Passage:
     def _refused(self) -> Refusal | None:
         if self._hub.stopping.is_set() and self._scope["path"] not in {"/health", "/metrics"}:
             return Refusal(503, "unavailable", "the hub is stopping; try again in a moment", retry_after=1)
-        length = self._headers.get(b"content-length", b"0")
-        return self._too_large() if length.isdigit() and int(length) > self._hub.settings.max_body else None
+        return self._too_large() if self._announced() > self._hub.settings.max_body else None
 
     def _too_large(self) -> Refusal:
         return Refusal(
@@ -106,7 +140,6 @@ class _Passage:
     async def _refuse(self, refusal: Refusal) -> None:
         body = json.dumps(refusal.body).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers}
-        # What is left of the body stays unread, so the connection is of no use any more.
         headers["connection"] = "close"
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": refusal.status, "headers": raw})

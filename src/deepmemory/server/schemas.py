@@ -88,6 +88,21 @@ class ClearRequest(Body):
 class PinRequest(Body):
     """The embedder that was found to fill a dataset."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "embedder": {
+                        "name": "mine",
+                        "fingerprint": {"name": "mine", "dimensions": 2, "probe": "AACAPwAAAAA="},
+                    }
+                }
+            ]
+        },
+    )
+
     embedder: EmbedderRecord
 
 

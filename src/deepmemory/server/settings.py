@@ -35,20 +35,20 @@ class HubSettings:
         log_queries: whether logs show the texts of queries.
     """
 
-    max_body_mb: float = 64
+    max_body_mb: float = 64.0
     max_documents: int = 1_000
     max_ids: int = 10_000
     max_queries: int = 1_000
     max_k: int = 10_000
-    rate: float = 1_000
+    rate: float = 1_000.0
     burst: int = 2_000
     training_jobs: int = 1
     training_jobs_per_org: int = 1
     waiting_jobs_per_org: int = 20
     threads: int = 16
     open_stores: int = 64
-    grace_seconds: float = 20
-    idempotency_hours: float = 24
+    grace_seconds: float = 20.0
+    idempotency_hours: float = 24.0
     embedders: str = "local,openai"
     log_queries: bool = False
 
