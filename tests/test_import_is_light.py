@@ -12,11 +12,14 @@ import pytest
 import deepmemory
 
 HEAVY = (
-    "bs4", "docutils", "fastapi", "filelock", "httpx", "lancedb", "langchain", "langchain_core", "lxml", "numpy",
-    "obstore", "openai", "pandas", "pyarrow", "pydantic", "pypdf", "rich", "safetensors", "scipy",
+    "bs4", "docutils", "fastapi", "filelock", "httpx", "lancedb", "langchain", "langchain_core", "llama_index", "lxml",
+    "numpy", "obstore", "openai", "pandas", "pyarrow", "pydantic", "pypdf", "rich", "safetensors", "scipy",
     "sentence_transformers", "tokenizers", "torch", "transformers", "typer",
 )  # fmt: skip
-VENDORS = ("fastapi", "langchain", "langchain_core", "obstore", "openai", "sentence_transformers", "torch", "typer")
+VENDORS = (
+    "fastapi", "langchain", "langchain_core", "llama_index", "obstore", "openai", "sentence_transformers", "torch",
+    "typer",
+)  # fmt: skip
 
 
 def loaded_by(code: str, environment: dict[str, str] | None = None) -> set[str]:

@@ -388,6 +388,9 @@ class TestOpening:
         (lambda store: store.delete(row_ids=[0]), "name documents by ids"),
         (lambda store: store.delete(query="SELECT *"), "no query language"),
         (lambda store: store.update_embedding(row_ids=[0]), "name documents by ids"),
+        (lambda store: store.update_embedding(embedding_source_tensor="metadata"), "text is embedded"),
+        (lambda store: store.search(embedding_data="x", return_tql=True), "no query language"),
+        (lambda store: store.checkout(create=True), "no branches"),
     ],
 )
 def test_what_is_not_there_says_so(store, call, message):

@@ -267,6 +267,8 @@ class TestRetriever:
         assert len(db.as_retriever(k=1).invoke("car")) == 1
         assert len(DeepLakeRetriever(vectorstore=db, search_kwargs={"k": 1}, k=3).invoke("car")) == 3
         assert len(db.as_retriever(k=1).invoke("car", k=2)) == 2
+        strict = db.as_retriever(search_type="similarity_score_threshold", score_threshold=0.9, k=4)
+        assert ids_of(strict.invoke("red apple")) == ["a"]
         assert db.as_retriever(tags=["mine"]).tags == ["mine", "DeepLake", "WordEmbeddings"]
 
     def test_an_embedding_function_of_the_call_makes_the_vector(self, db, words):
@@ -291,8 +293,10 @@ class TestMistakes:
     def test_arguments_that_are_not_known(self, db):
         with pytest.raises(TypeError, match="fetch_depth"):
             db.similarity_search("x", fetch_depth=3)
-        with pytest.raises(TypeError, match="rate_limiter"):
-            db.add_texts(["x"], rate_limiter={})
+        with pytest.raises(TypeError, match="shape"):
+            db.add_texts(["x"], shape=[1])
+        with pytest.raises(ValueError, match="deep_memroy"):
+            db.as_retriever(deep_memroy=True)
         with pytest.raises(InputError, match="exec_option"):
             db.similarity_search("x", exec_option="gpu")
 

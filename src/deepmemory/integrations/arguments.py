@@ -7,9 +7,18 @@ from deepmemory.data.text import is_list, shown
 from deepmemory.errors import CapabilityError, InputError
 from deepmemory.integrations.dataset import TENSORS, TensorName, check_tensor
 
-__all__ = ["check_exec_option", "one_text", "refuse_rows_and_queries", "returned_tensors", "without_gaps"]
+__all__ = [
+    "NO_QUERIES",
+    "check_exec_option",
+    "one_text",
+    "refuse_other_tensors",
+    "refuse_rows_and_queries",
+    "returned_tensors",
+    "without_gaps",
+]
 
 _RETURNED: tuple[TensorName, ...] = ("text", "metadata", "id")
+NO_QUERIES = "there is no query language here"
 _EXEC_OPTIONS = (None, "auto", "python", "compute_engine", "tensor_db")
 
 
@@ -68,4 +77,16 @@ def refuse_rows_and_queries(row_ids: object, query: object) -> None:
     if row_ids is not None:
         raise CapabilityError("rows move when documents are replaced: name documents by ids")
     if query is not None:
-        raise CapabilityError("there is no query language here: name documents by ids or a filter")
+        raise CapabilityError(f"{NO_QUERIES}: name documents by ids or a filter")
+
+
+def refuse_other_tensors(embedding_tensor: object, source_tensor: object = None) -> None:
+    """Refuse to keep vectors, or to take what they are made of, elsewhere than the original's default tensors.
+
+    Raises:
+        CapabilityError: another tensor was named.
+    """
+    if embedding_tensor not in (None, "embedding", ["embedding"]):
+        raise CapabilityError(f"vectors are in the tensor embedding and in no other; found {embedding_tensor!r}")
+    if source_tensor not in (None, "text", ["text"]):
+        raise CapabilityError(f"the tensor text is embedded and no other; found {source_tensor!r}")

@@ -14,8 +14,10 @@ import deepmemory
 from deepmemory.embedders import resolve_embedder
 from deepmemory.errors import CapabilityError, InputError
 from deepmemory.integrations.arguments import (
+    NO_QUERIES,
     check_exec_option,
     one_text,
+    refuse_other_tensors,
     refuse_rows_and_queries,
     returned_tensors,
     without_gaps,
@@ -131,8 +133,9 @@ class VectorStore:
         self,
         embedding_function: EmbedderSpec | None = None,
         embedding_data: Sequence[str] | None = None,
-        embedding_tensor: str = "embedding",
+        embedding_tensor: str | Sequence[str] | None = None,
         return_ids: bool = False,
+        rate_limiter: Mapping[str, Any] | None = None,  # noqa: ARG002  embedders pace themselves
         *,
         text: Sequence[str],
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
@@ -146,6 +149,7 @@ class VectorStore:
             embedding_data: texts to embed instead of ``text``.
             embedding_tensor: ``"embedding"``, the only one.
             return_ids: whether to return the ids.
+            rate_limiter: accepted, and not needed: embedders pace themselves.
             text: what is kept and found.
             metadata: for each text JSON values by key.
             embedding: ``(n, dimensions)``, the vectors, where they are known already.
@@ -159,8 +163,7 @@ class VectorStore:
             EmbedderError: the embedder failed.
             ReadOnlyError: the store was opened for reading.
         """
-        if embedding_tensor != "embedding":
-            raise CapabilityError(f"vectors are in the tensor embedding and in no other; found {embedding_tensor!r}")
+        refuse_other_tensors(embedding_tensor)
         if embedding is not None and (embedding_function is not None or embedding_data is not None):
             raise InputError("give embedding, or embedding_function and embedding_data that make it, not both")
         vectors = embedding
@@ -185,10 +188,11 @@ class VectorStore:
         filter: DeepLakeFilter | None = None,
         *,
         exec_option: str | None = None,
-        embedding_tensor: str = "embedding",
+        embedding_tensor: str | None = None,
         return_tensors: Sequence[str] | str | None = None,
         return_view: bool = False,
         deep_memory: bool = False,
+        return_tql: bool = False,
     ) -> dict[str, list[Any]]:
         """Find documents.
 
@@ -207,6 +211,7 @@ class VectorStore:
             return_tensors: which of the tensors to return, ``"*"`` for all; by default all but ``embedding``.
             return_view: refused: a store has no views.
             deep_memory: whether the active layer takes part.
+            return_tql: refused: there is no query language.
 
         Returns:
             ``score`` and the tensors, each a list by hit, best first. With a filter and no query, documents that pass
@@ -217,12 +222,11 @@ class VectorStore:
             CapabilityError: the store can't do what was asked, or Deep Memory was asked for with another metric.
         """
         check_exec_option(exec_option)
-        if query is not None:
-            raise CapabilityError(
-                "there is no query language here: search with embedding_data or embedding, and a filter"
-            )
-        if return_view or embedding_tensor != "embedding":
-            raise CapabilityError("a search returns lists of the tensor embedding and its neighbours: no views")
+        refuse_other_tensors(embedding_tensor)
+        if query is not None or return_tql:
+            raise CapabilityError(f"{NO_QUERIES}: search with embedding_data or embedding, and a filter")
+        if return_view:
+            raise CapabilityError("a search returns lists, and no views: leave out return_view")
         names = returned_tensors(return_tensors)
         if embedding_data is None and embedding is None:
             if filter is None:
@@ -332,6 +336,8 @@ class VectorStore:
         query: str | None = None,
         exec_option: str | None = None,
         embedding_function: EmbedderSpec | None = None,
+        embedding_source_tensor: str | Sequence[str] = "text",
+        embedding_tensor: str | Sequence[str] | None = None,
     ) -> None:
         """Embed the texts of documents again, and replace their vectors.
 
@@ -343,6 +349,8 @@ class VectorStore:
             exec_option: accepted; all are the same here.
             embedding_function: makes the vectors instead of the store's own; of the same length. One layer fits one
                 embedder: train again where the vectors are of another kind.
+            embedding_source_tensor: ``"text"``, the only one that is embedded.
+            embedding_tensor: ``"embedding"``, the only one.
 
         Raises:
             InputError: there is no embedder, or its vectors don't fit.
@@ -351,6 +359,7 @@ class VectorStore:
         """
         check_exec_option(exec_option)
         refuse_rows_and_queries(row_ids, query)
+        refuse_other_tensors(embedding_tensor, embedding_source_tensor)
         # All texts are held, since a store is not to be read and changed in one pass.
         documents = list(self._selected(filter, ids))
         for start in range(0, len(documents), _BATCH):
@@ -368,22 +377,29 @@ class VectorStore:
         """
         raise CapabilityError(f"nothing to commit: {_ONE_BRANCH}")
 
-    def checkout(self, branch: str = "main") -> None:
+    def checkout(self, branch: str = "main", create: bool = False) -> None:
         """Stay on ``main``.
 
         Raises:
             CapabilityError: another branch is asked for.
         """
-        if branch != "main":
+        if branch != "main" or create:
             raise CapabilityError(f"there is no branch {branch!r}: {_ONE_BRANCH}")
 
     @staticmethod
-    def delete_by_path(path: str | os.PathLike[str], *, force: bool = False) -> None:
+    def delete_by_path(
+        path: str | os.PathLike[str],
+        token: str | None = None,  # noqa: ARG004  only folders are deleted
+        force: bool = False,
+        creds: Mapping[str, str] | None = None,  # noqa: ARG004
+    ) -> None:
         """Delete the store in a folder, with its documents, layers and jobs.
 
         Args:
             path: a folder.
+            token: accepted, and not needed.
             force: it is no error that nothing is there.
+            creds: accepted, and not needed.
 
         Raises:
             NotAStoreError: something else is there, or nothing.

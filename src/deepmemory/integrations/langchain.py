@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepmemory.embedders import resolve_embedder
 from deepmemory.errors import CapabilityError, InputError, MissingExtraError
-from deepmemory.integrations.arguments import check_exec_option
+from deepmemory.integrations.arguments import NO_QUERIES, check_exec_option
 from deepmemory.integrations.dataset import Dataset
 from deepmemory.integrations.deeplake import VectorStore
 from deepmemory.integrations.searching import check_metric
@@ -20,18 +20,31 @@ try:
     from langchain_core.embeddings import Embeddings
     from langchain_core.vectorstores import VectorStore as LangChainVectorStore
     from langchain_core.vectorstores import VectorStoreRetriever
-    from pydantic import model_validator
+    from pydantic import ConfigDict, model_validator
 except ModuleNotFoundError as error:
     raise MissingExtraError("deepmemory.integrations.langchain", "langchain") from error
 
 __all__ = ["DeepLake", "DeepLakeRetriever"]
 
 _DEFAULT_PATH = "./deeplake/"
-_SEARCH_SETTINGS = ("k", "deep_memory", "filter", "distance_metric", "exec_option", "fetch_k", "lambda_mult")
+_SEARCH_SETTINGS = (
+    "k",
+    "deep_memory",
+    "filter",
+    "distance_metric",
+    "exec_option",
+    "embedding_function",
+    "fetch_k",
+    "lambda_mult",
+    "score_threshold",
+)
 
 
 class DeepLakeRetriever(VectorStoreRetriever):
     """The retriever of a `DeepLake`; what is set by name, such as ``k=3``, goes into ``search_kwargs``."""
+
+    # A setting with a slip in its name would otherwise go unseen, and Deep Memory be off.
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
@@ -238,7 +251,6 @@ class DeepLake(LangChainVectorStore):
         texts: list[str],
         embedding: Embeddings | None = None,
         metadatas: list[dict[str, Any]] | None = None,
-        *,
         ids: list[str] | None = None,
         dataset_path: str = _DEFAULT_PATH,
         **kwargs: Any,
@@ -273,7 +285,7 @@ class DeepLake(LangChainVectorStore):
     ) -> list[Hit]:
         check_exec_option(exec_option)
         if tql or tql_query:
-            raise CapabilityError("there is no query language here: leave out tql, and search with a filter")
+            raise CapabilityError(f"{NO_QUERIES}: leave out tql, and search with a filter")
         if embedding_function is not None and embedding is None and query is not None:
             embedding = _query_vector(embedding_function, query)
         if diverse is None:
