@@ -37,8 +37,9 @@ _OTHER_WORDS = {
 _UNSAID = frozenset(("a", "an", "the", "any", "this", "that", "these", "those", "its"))
 _NO_VERBS = frozenset(re.findall(r"\w+", """
     a all also an any as at both but by each either else even every for from here however if in instead it its like
-    methods most no none note on one only or other otherwise parameters see self since some that the then there these
-    they this those to true false used usually when where which while with without you
+    base class constructor exception error false function int item list method methods most new no none note object on
+    one only or other otherwise parameters see self shallow since some string that the then there these they this those
+    to true tuple used usually value when where which while with without you
 """))  # fmt: skip
 """Words that a sentence may begin with, and that tell nobody to do something."""
 
@@ -84,7 +85,7 @@ def _questions(document: str, kinds: Sequence[str]) -> Iterator[dict[str, str]]:
 
 def _is_telling(sentence: str) -> bool:
     words = set(_words(sentence))
-    return 4 <= len(words) <= 25 and not words & _INSIDE
+    return 3 <= len(words) <= 25 and not words & _INSIDE
 
 
 def _is_instruction(sentence: str) -> bool:

@@ -166,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", help="the dataset: hub://org/name, or a folder; what it holds is removed")
     parser.add_argument("--site", help="the page whose links are read; ends with a slash")
-    parser.add_argument("--pages", type=int, default=10, help="pages to read, at most")
+    parser.add_argument("--pages", type=int, default=8, help="pages to read, at most")
     parser.add_argument("--queries", type=int, default=200, help="questions to generate; half are held out")
     parser.add_argument("--llm", help="the language model's name at OPENAI_BASE_URL")
     options = parser.parse_args()

@@ -20,7 +20,7 @@ def printed():
         pytest.importorskip(extra)
     given = ("DEEPMEMORY_HUB_URL", "DEEPMEMORY_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_KEY")
     environment = {name: value for name, value in os.environ.items() if name not in given}
-    command = [sys.executable, str(TUTORIAL), "--pages", "3", "--queries", "60"]
+    command = [sys.executable, str(TUTORIAL), "--pages", "2", "--queries", "40"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=280)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -39,13 +39,13 @@ def test_the_steps_come_in_the_tutorials_order(printed):
 
 
 def test_documents_of_the_site_went_to_the_hub(printed):
-    assert re.search(r"^3 pages of http://127", printed, re.MULTILINE)
+    assert re.search(r"^2 pages of http://127", printed, re.MULTILINE)
     found = re.search(r"^(\d+) documents in hub://tutorial/python-docs$", printed, re.MULTILINE)
     assert int(found[1]) > 15
     asked = re.search(r"^(\d+) questions about (\d+) documents, (\d+) of them to train", printed, re.MULTILINE)
     questions, documents, trained = map(int, asked.groups())
     assert (documents, trained) == (int(found[1]), questions // 2)
-    assert 30 <= questions <= 60
+    assert 25 <= questions <= 40
 
 
 def test_the_training_is_shown_as_the_tutorial_shows_it(printed):
@@ -57,7 +57,7 @@ def test_the_training_is_shown_as_the_tutorial_shows_it(printed):
 
 def test_recall_is_listed_without_and_with(printed):
     listed = printed.partition("3.1 Recall")[2].partition("3.2")[0]
-    without, trained = listed.split("---- Evaluating with")[0], listed.split("---- Evaluating with")[-1]
+    without, _, trained = listed.partition("---- Evaluating with Deep Memory")
     for side in (without, trained.partition("---- Lift")[0]):
         found = re.findall(rf"Recall@(\d+):\s+{NUMBER}%", side)
         assert [int(k) for k, _ in found] == [1, 3, 5, 10, 50, 100]
@@ -84,7 +84,7 @@ def test_one_question_is_answered_both_ways(printed):
 
 
 def test_the_document_shows_the_code_that_runs():
-    code = {line.strip() for line in TUTORIAL.read_text(encoding="utf-8").splitlines()}
+    code = {line.partition("  # noqa")[0].strip() for line in TUTORIAL.read_text(encoding="utf-8").splitlines()}
     document = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
     assert len(blocks) >= 8
