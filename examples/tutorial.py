@@ -108,7 +108,7 @@ def compare_contexts(
 
 def compare_answers(db: DeepLake, query: str, llm: ChatOpenAI) -> None:
     """3.3 One question, answered with what was learned and without."""
-    print(f"\nQuestion: {query}")
+    print(f"Question: {query}")
     for deep_memory in [True, False]:
         retriever = db.as_retriever()
         retriever.search_kwargs["deep_memory"] = deep_memory
@@ -155,6 +155,7 @@ def run(around: Surroundings, pages: int, n: int) -> None:
     print("\n3.3 Inference\n")
     gained, lost = recall.gained(len(test_questions)), recall.lost(len(test_questions))
     print(f"Of {len(test_questions)} test questions {len(gained)} have their answer higher, {len(lost)} lower.")
+    print("The one that gained most:" if gained else "The first one:")
     compare_answers(db, gained[0].query if gained else test_questions[0], llm)
 
     print("\n3.4 Cost saving\n")

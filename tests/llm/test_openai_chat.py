@@ -51,7 +51,7 @@ def test_an_answer_with_what_it_cost(server):
     assert (completion.data, completion.finish_reason) == (None, "stop")
     body = server.requests[0].body
     assert body["messages"] == [{"role": m.role, "content": m.content} for m in QUESTION]
-    assert (body["model"], body["temperature"], body["max_tokens"]) == ("small", 0.0, 50)
+    assert (body["model"], body["temperature"], body["max_completion_tokens"]) == ("small", 0.0, 50)
     assert "response_format" not in body
 
 
@@ -197,6 +197,14 @@ def test_a_stream_may_go_without_usage(server):
     completion = streamed(OpenAIChat("m"))
     assert completion.text == "You said: Is ice water?"
     assert completion.usage.estimated
+
+
+def test_a_model_that_takes_no_temperature_is_asked_without(server):
+    server.fail_next(Fault.http(400, "Unsupported value: 'temperature' does not support 0"))
+    model = OpenAIChat("m")
+    for _ in range(2):
+        assert model.complete(QUESTION, temperature=0.0).text == "You said: Is ice water?"
+    assert ["temperature" in request.body for request in server.requests] == [True, False, False]
 
 
 def test_stopping_sends_nothing_more(server):

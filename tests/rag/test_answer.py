@@ -149,7 +149,7 @@ def test_an_answer_may_be_cut_off(server, store, script):
     script.answers = [ChatReply("Ice is", finish_reason="length")]
     found = answer("ice?", store, llm=LLM, max_answer_tokens=2)
     assert (found.text, found.cut_off) == ("Ice is", True)
-    assert server.requests[0].body["max_tokens"] == 2
+    assert server.requests[0].body["max_completion_tokens"] == 2
 
 
 def test_a_stream_that_breaks_off_raises_after_its_pieces(server, store, script):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from deepmemory.errors import InputError, LLMError
+from deepmemory.errors import InputError, LLMError, MissingExtraError
 from deepmemory.rag import ContextRecall, Source, context_recall, convert_relevance_to_ground_truth
 from deepmemory.testing import Fault
 
@@ -144,6 +144,12 @@ def test_ragas_is_loaded_only_where_it_is_used_and_tracks_nothing(tmp_path, serv
     home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **home})
     assert not list(tmp_path.rglob("*ragas*"))
+
+
+def test_without_ragas_the_pip_command_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'deepmemory\[rag\]'"):
+        context_recall(retrieve, ["one"], RELEVANCE[:1])
 
 
 def test_the_mean_of_what_there_is():

@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from threading import Event
@@ -24,6 +24,13 @@ __all__ = ["OpenAIChat"]
 class _TooLongError(LLMError):
     """The conversation is longer than the endpoint takes."""
 
+
+_CAN_BE_LEFT_OUT = {
+    "response_format": ("response_format", "schema"),
+    "stream_options": ("stream_options",),
+    "temperature": ("temperature",),
+}
+"""Options, and what a refusal of one speaks of."""
 
 _ROUTE = Route("/chat/completions", "chat endpoint", LLMError, _TooLongError)
 
@@ -70,8 +77,7 @@ class OpenAIChat(ChatModel):
         self._model = model
         self._timeout = timeout
         self._endpoint = Endpoint(model, access, _ROUTE, timeout=timeout, max_retries=max_retries)
-        self._knows_schemas = True
-        self._knows_stream_options = True
+        self._refused: set[str] = set()  # options that this endpoint or model does not take
         self._secret = access.api_key
 
     @property
@@ -90,22 +96,17 @@ class OpenAIChat(ChatModel):
     ) -> Completion:
         """Let the model answer; see `ChatModel.complete`.
 
-        Where the endpoint refuses JSON schemas (HTTP 400 or 422), the schema is told in words from then on.
+        What the endpoint refuses of ``temperature`` and JSON schemas (HTTP 400 or 422) is not sent again; a schema is
+        told in words from then on.
         """
         options = _options(self._model, max_tokens, temperature)
+        if schema is not None:
+            options["response_format"] = _strict(schema)
 
         def send(client: "openai.OpenAI") -> tuple[Completion, Mapping[str, str]]:
-            import openai
-
-            if schema is not None and self._knows_schemas:
-                try:
-                    return self._request(client, messages, {**options, "response_format": _strict(schema)})
-                except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                    if "response_format" not in str(error) and "schema" not in str(error):
-                        raise
-                    self._knows_schemas = False
-            told = messages if schema is None else [*messages, Message("system", in_words(schema))]
-            return self._request(client, told, options)
+            # The raw reply: the client's own parsing believes whatever it finds.
+            reply = self._create(client.chat.completions.with_raw_response.create, messages, options, schema)
+            return completion_from_reply(reply.content, messages, self.name, self._endpoint.address), reply.headers
 
         completion = self._endpoint.ask(send, stop or Event())
         if schema is None:
@@ -117,8 +118,14 @@ class OpenAIChat(ChatModel):
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
     ) -> Iterator[str | Completion]:
         """Let the model answer piece by piece; see `ChatModel.stream`."""
-        options = {**_options(self._model, max_tokens, temperature), "messages": _as_json(messages), "stream": True}
-        opened = self._endpoint.ask(lambda client: self._open(client, options), Event())
+        usage_too = {"stream": True, "stream_options": {"include_usage": True}}
+        options = {**_options(self._model, max_tokens, temperature), **usage_too}
+
+        def send(client: "openai.OpenAI") -> "tuple[openai.Stream[ChatCompletionChunk], Mapping[str, str]]":
+            stream = self._create(client.chat.completions.create, messages, options)
+            return stream, stream.response.headers
+
+        opened = self._endpoint.ask(send, Event())
         gathered = Gathered(self.name)
         with closing(opened):
             for chunk in self._chunks(opened):
@@ -126,29 +133,28 @@ class OpenAIChat(ChatModel):
                     yield piece
         yield gathered.completion(messages)
 
-    def _request(
-        self, client: "openai.OpenAI", messages: Sequence[Message], options: Mapping[str, Any]
-    ) -> tuple[Completion, Mapping[str, str]]:
-        # The raw reply: the client's own parsing believes whatever it finds.
-        reply = client.chat.completions.with_raw_response.create(messages=_as_json(messages), **options)
-        return completion_from_reply(reply.content, messages, self.name, self._endpoint.address), reply.headers
-
-    def _open(
-        self, client: "openai.OpenAI", options: Mapping[str, Any]
-    ) -> "tuple[openai.Stream[ChatCompletionChunk], Mapping[str, str]]":
+    def _create(
+        self,
+        create: Callable[..., Any],
+        messages: Sequence[Message],
+        options: Mapping[str, Any],
+        schema: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Send a request, without the options that were refused before, or are now."""
         import openai
 
-        if self._knows_stream_options:
+        while True:
+            taken = {name: value for name, value in options.items() if name not in self._refused}
+            told = messages
+            if schema is not None and "response_format" not in taken:
+                told = [*messages, Message("system", in_words(schema))]
             try:
-                stream = client.chat.completions.create(**options, stream_options={"include_usage": True})
+                return create(messages=_as_json(told), **taken)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if "stream_options" not in str(error):
+                blamed = _blamed(str(error), taken)
+                if blamed is None:
                     raise
-                self._knows_stream_options = False
-            else:
-                return stream, stream.response.headers
-        stream = client.chat.completions.create(**options)
-        return stream, stream.response.headers
+                self._refused.add(blamed)
 
     def _chunks(self, stream: "openai.Stream[ChatCompletionChunk]") -> "Iterator[ChatCompletionChunk]":
         """The chunks; what goes wrong on the way is one sentence."""
@@ -181,10 +187,18 @@ class OpenAIChat(ChatModel):
             )
 
 
+def _blamed(said: str, options: Mapping[str, Any]) -> str | None:
+    """The option that a refusal is about, of those that a request can do without."""
+    for name, words in _CAN_BE_LEFT_OUT.items():
+        if name in options and any(word in said for word in words):
+            return name
+    return None
+
+
 def _options(model: str, max_tokens: int | None, temperature: float | None) -> dict[str, Any]:
     options: dict[str, Any] = {"model": model}
     if max_tokens is not None:
-        options["max_tokens"] = max_tokens
+        options["max_completion_tokens"] = max_tokens  # newer models take no max_tokens; older servers ignore this
     if temperature is not None:
         options["temperature"] = temperature
     return options
