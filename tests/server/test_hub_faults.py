@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,8 +16,10 @@ import httpx
 import pytest
 from hub_client import Client, code_of, fill, packed, training, world
 
-from deepmemory.testing import HubProcess
+from deepmemory.testing import HubProcess, OpenAIServer
 
+FAULTY = {"X-Request-Id": "faulty"}
+FINGERPRINT = {"name": "mine", "dimensions": 2, "probe": "AACAPwAAAAA="}
 DOCS = "orgs/acme/datasets/docs"
 
 
@@ -232,8 +235,54 @@ def test_the_log_has_neither_secrets_nor_texts(hub, client, dataset, secrets):
     assert dataset.rpartition("/")[2] not in hub.log
 
 
+def test_a_fault_is_told_by_its_id_alone_and_the_log_says_the_rest(hub, client, dataset):
+    with sqlite3.connect(hub.data / "hub.sqlite") as database:
+        name = dataset.rpartition("/")[2]
+        [(folder,)] = database.execute("select id from datasets where name = ?", [name]).fetchall()
+    (hub.data / "datasets" / folder / "deepmemory.json").write_text("{")
+    reply = client.http.patch(dataset, json={"embedder": {"name": "x", "fingerprint": FINGERPRINT}}, headers=FAULTY)
+    assert code_of(reply) == (500, "internal")
+    assert "the request id faulty" in reply.json()["error"]["message"]
+    assert "Traceback" not in reply.text
+    [line] = [line for line in hub.log.splitlines() if '"faulty"' in line and "exception" in line]
+    assert "is damaged" in json.loads(line)["exception"]
+    assert client.delete(dataset).status_code == 204
+
+
 def test_a_dataset_that_another_deletes_is_not_found(client, dataset):
     client.post(f"{dataset}/documents", {"documents": [{"id": "a", "text": "a"}], "vectors": [[1.0]]})
     assert client.delete(dataset).status_code == 204
     assert code_of(client.post(f"{dataset}/search", {"vectors": [[1.0]]})) == (404, "not_found")
     assert client.put(dataset, {"embedder": None}).json()["documents"] == 0
+
+
+def test_a_hub_whose_endpoint_hangs_stops_all_the_same(connect, until):
+    let_go = threading.Event()
+
+    def hang(text: str) -> list[float]:
+        if "hang" in text:
+            let_go.wait(120)
+        return [1.0, 2.0]
+
+    with OpenAIServer(embed=hang) as endpoint:
+        environment = {
+            "OPENAI_BASE_URL": endpoint.base_url,
+            "OPENAI_API_KEY": "any",
+            "DEEPMEMORY_HUB_GRACE_SECONDS": "1",
+        }
+        with HubProcess(environment=environment) as hub:
+            client = connect(hub, hub.token("acme", "admin"))
+            client.put(DOCS, {"embedder": {"name": "openai:words", "spec": "openai:words"}})
+            documents = [{"id": f"d{row}", "text": f"text {row}"} for row in range(20)]
+            assert client.post(f"{DOCS}/documents", {"documents": documents}).status_code == 200
+            body = {
+                "queries": [f"hang {row}" for row in range(20)],
+                "relevance": [[[f"d{row}", 1.0]] for row in range(20)],
+            }
+            job_id = client.post(f"{DOCS}/jobs", body).json()["id"]
+            until(lambda: "hang" in json.dumps(endpoint.requests[-1].body))
+            assert hub.stop() == 0
+            let_go.set()
+            hub.start()
+            until(lambda: state_of(client, job_id)["finished"])
+            assert state_of(client, job_id)["state"] == "completed"

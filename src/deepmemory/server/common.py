@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import Header, Path, Request, Response
 
 from deepmemory.errors import InputError
-from deepmemory.server import schemas
+from deepmemory.server import replies
 from deepmemory.server.datasets import Dataset
 from deepmemory.server.refusals import Refusal, not_found
 from deepmemory.server.registry import check_name
@@ -65,7 +65,7 @@ _EXAMPLE_ERROR = {
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {
-        "model": schemas.ErrorReply,
+        "model": replies.ErrorReply,
         "description": description,
         "content": {JSON: {"example": _EXAMPLE_ERROR}} if status == 422 else {},
     }

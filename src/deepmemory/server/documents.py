@@ -18,7 +18,7 @@ from deepmemory.data import Document, check_documents, check_vectors
 from deepmemory.data.text import text_problem
 from deepmemory.errors import CapabilityError, InputError
 from deepmemory.retrieval import retrieve
-from deepmemory.server import schemas
+from deepmemory.server import replies, schemas
 from deepmemory.server.common import (
     ERRORS,
     IdempotencyKey,
@@ -42,7 +42,7 @@ _LINES = "application/x-ndjson"
 _EXPORT_BATCH = 1_024
 
 
-@router.post("/documents", response_model=schemas.Ids, openapi_extra=needs("write", body=schemas.AddRequest))
+@router.post("/documents", response_model=replies.Ids, openapi_extra=needs("write", body=schemas.AddRequest))
 def add_documents(request: Request, org: Org, name: Name, key: IdempotencyKey = None) -> Response:
     """Add documents, replacing those whose id exists: all of the request or, where it is refused, none."""
     hub, body = hub_of(request), request.state.body
@@ -70,7 +70,7 @@ def add_documents(request: Request, org: Org, name: Name, key: IdempotencyKey = 
 
 
 @router.post(
-    "/documents/get", response_model=schemas.DocumentsReply, openapi_extra=needs("read", body=schemas.GetRequest)
+    "/documents/get", response_model=replies.DocumentsReply, openapi_extra=needs("read", body=schemas.GetRequest)
 )
 def get_documents(request: Request, org: Org, name: Name) -> Response:
     """Fetch documents by id, in the order asked; null where there is none, or where it doesn't pass the filter."""
@@ -91,7 +91,7 @@ def get_documents(request: Request, org: Org, name: Name) -> Response:
 
 
 @router.post(
-    "/documents/delete", response_model=schemas.Deleted, openapi_extra=needs("write", body=schemas.DeleteRequest)
+    "/documents/delete", response_model=replies.Deleted, openapi_extra=needs("write", body=schemas.DeleteRequest)
 )
 def delete_documents(request: Request, org: Org, name: Name) -> Response:
     """Delete documents by ids, by a filter, by both (ids that pass the filter), or all of them."""
@@ -107,7 +107,7 @@ def delete_documents(request: Request, org: Org, name: Name) -> Response:
 
 @router.post(
     "/documents/count",
-    response_model=schemas.Count,
+    response_model=replies.Count,
     openapi_extra=needs("read", body=schemas.CountRequest, optional=True),
 )
 def count_documents(request: Request, org: Org, name: Name) -> Response:
@@ -118,7 +118,7 @@ def count_documents(request: Request, org: Org, name: Name) -> Response:
 
 @router.post(
     "/search",
-    response_model=schemas.SearchReply,
+    response_model=replies.SearchReply,
     response_model_exclude_unset=True,
     openapi_extra=needs("read", body=schemas.SearchRequest),
 )
@@ -287,7 +287,7 @@ def _line_value(column: str, value: Any) -> Any:
     return base64.b64encode(value.tobytes()).decode() if column == "vector" else value
 
 
-@router.post("/embed", response_model=schemas.EmbedReply, openapi_extra=needs("read", body=schemas.EmbedRequest))
+@router.post("/embed", response_model=replies.EmbedReply, openapi_extra=needs("read", body=schemas.EmbedRequest))
 def embed(request: Request, org: Org, name: Name) -> Response:
     """Make vectors of texts, as the dataset's own embedder makes them; where `embeds` is true."""
     asked = schemas.parse(schemas.EmbedRequest, request.state.body)

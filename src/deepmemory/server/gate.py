@@ -109,8 +109,8 @@ class _Passage:
         most = 2 * self._hub.settings.max_body + _DRAINED
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
-                while self._unread and self._read < most:
-                    await self._next()
+                while self._read < most and (await self._next()).get("more_body"):
+                    pass
 
     def _names(self) -> set[str]:
         return {name.decode("latin-1") for name in self._headers}

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from deepmemory.artifacts import LayerArchive, encode_layer
 from deepmemory.errors import InputError
-from deepmemory.server import schemas
+from deepmemory.server import replies, schemas
 from deepmemory.server.common import ERRORS, Name, Org, dataset_of, known_layer, reply
 from deepmemory.server.refusals import Refusal
 from deepmemory.server.route import OCTETS, HubRoute, needs
@@ -24,7 +24,7 @@ _BLOB = re.compile(r"ingest/[A-Za-z0-9_][A-Za-z0-9._-]{0,150}")
 _BYTES: dict[str, Any] = {"content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
 
 
-@router.get("/layers", tags=["layers"], response_model=schemas.LayerList, openapi_extra=needs("read"))
+@router.get("/layers", tags=["layers"], response_model=replies.LayerList, openapi_extra=needs("read"))
 def list_layers(request: Request, org: Org, name: Name) -> Response:
     """List the saved layers, oldest first; also those that did not pass the gate."""
     memory = dataset_of(request, org, name).store.deep_memory
@@ -35,7 +35,7 @@ def list_layers(request: Request, org: Org, name: Name) -> Response:
 @router.put(
     "/layers/active",
     tags=["layers"],
-    response_model=schemas.Active,
+    response_model=replies.Active,
     openapi_extra=needs("write", body=schemas.ActiveRequest),
 )
 def activate_layer(request: Request, org: Org, name: Name) -> Response:
@@ -46,13 +46,13 @@ def activate_layer(request: Request, org: Org, name: Name) -> Response:
     return reply({"active": asked.layer})
 
 
-@router.post("/layers/rollback", tags=["layers"], response_model=schemas.Active, openapi_extra=needs("write"))
+@router.post("/layers/rollback", tags=["layers"], response_model=replies.Active, openapi_extra=needs("write"))
 def roll_back(request: Request, org: Org, name: Name) -> Response:
     """Make active again what was active before."""
     return reply({"active": dataset_of(request, org, name).store.deep_memory.rollback()})
 
 
-@router.get("/layers/{layer}", tags=["layers"], response_model=schemas.LayerOut, openapi_extra=needs("read"))
+@router.get("/layers/{layer}", tags=["layers"], response_model=replies.LayerOut, openapi_extra=needs("read"))
 def get_layer(request: Request, org: Org, name: Name, layer: LayerName) -> Response:
     """What is known of a saved layer, its training report among it."""
     dataset = dataset_of(request, org, name)
@@ -77,7 +77,7 @@ def download_layer(request: Request, org: Org, name: Name, layer: LayerName) -> 
     "/layers",
     tags=["layers"],
     status_code=201,
-    response_model=schemas.LayerOut,
+    response_model=replies.LayerOut,
     openapi_extra=needs("write", media=OCTETS),
 )
 def import_layer(request: Request, org: Org, name: Name) -> Response:
@@ -87,7 +87,7 @@ def import_layer(request: Request, org: Org, name: Name) -> Response:
     return reply(asdict(info), 201)
 
 
-@router.get("/history", tags=["layers"], response_model=schemas.HistoryList, openapi_extra=needs("read"))
+@router.get("/history", tags=["layers"], response_model=replies.HistoryList, openapi_extra=needs("read"))
 def history(request: Request, org: Org, name: Name) -> Response:
     """The queries that were trained on and evaluated, oldest first."""
     entries = [
@@ -103,7 +103,7 @@ def history(request: Request, org: Org, name: Name) -> Response:
     return reply({"entries": entries})
 
 
-@router.get("/state", tags=["state"], response_model=schemas.BlobList, openapi_extra=needs("read"))
+@router.get("/state", tags=["state"], response_model=replies.BlobList, openapi_extra=needs("read"))
 def list_blobs(
     request: Request,
     org: Org,
@@ -152,7 +152,7 @@ def write_blob(
     return Response(status_code=204)
 
 
-@router.delete("/state/{blob:path}", tags=["state"], response_model=schemas.Removed, openapi_extra=needs("write"))
+@router.delete("/state/{blob:path}", tags=["state"], response_model=replies.Removed, openapi_extra=needs("write"))
 def delete_blob(request: Request, org: Org, name: Name, blob: BlobName) -> Response:
     """Delete a blob."""
     return reply({"deleted": dataset_of(request, org, name).store.state.delete(_checked(blob))})

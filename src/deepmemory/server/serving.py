@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -22,6 +24,10 @@ __all__ = ["serve"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WAITING_CONNECTIONS = 2_048
+_LAST_SECONDS, _HURRY_SECONDS = 10.0, 1.0
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 
 def serve(
@@ -74,6 +80,8 @@ def serve(
         finally:
             folder.address.unlink(missing_ok=True)
             hub.stop()
+            if hub.trainings.all_left:
+                server.relax()
         return server.interrupted
 
 
@@ -84,6 +92,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._hub = hub
         self._on_ready = on_ready
+        self._timers: list[threading.Timer] = []
         self.interrupted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -101,6 +110,7 @@ class _Server(uvicorn.Server):
             self.force_exit = self.should_exit
             self.should_exit = True
             self._hub.stopping.set()
+            self._end_in(_HURRY_SECONDS if self.force_exit else self._hub.settings.grace_seconds + _LAST_SECONDS)
 
         before = {number: signal.signal(number, handle) for number in _SIGNALS}
         try:
@@ -108,6 +118,21 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _end_in(self, seconds: float) -> None:
+        """See to it that the process ends, even where a thread waits for an endpoint that says nothing.
+
+        Nothing takes harm from it: what was acknowledged is on the disk.
+        """
+        timer = threading.Timer(seconds, os._exit, [INTERRUPTED if self.interrupted else 0])
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
+
+    def relax(self) -> None:
+        """Everything has ended by itself."""
+        for timer in self._timers:
+            timer.cancel()
 
 
 def _ready(folder: HubFolder, address: str, on_ready: Callable[[str], None]) -> None:

@@ -128,7 +128,7 @@ def _read(text: str, default: object) -> object:
         raise ValueError("must be 1 or 0")
     if isinstance(default, int | float):
         try:
-            return type(default)(text) if "." not in text else float(text)
+            return type(default)(text)
         except ValueError:
-            raise ValueError("must be a number") from None
+            raise ValueError("must be a whole number" if isinstance(default, int) else "must be a number") from None
     return text

@@ -16,7 +16,7 @@ from deepmemory.errors import InputError
 from deepmemory.evaluation import TOP_K
 from deepmemory.evaluation.wire import encode_evaluation
 from deepmemory.jobs import DurableJobStore, Job
-from deepmemory.server import schemas
+from deepmemory.server import replies, schemas
 from deepmemory.server.common import (
     ERRORS,
     IdempotencyKey,
@@ -45,7 +45,7 @@ JobId: TypeAlias = Annotated[str, Path(description="The job's id.", examples=["0
 
 
 @router.post(
-    "/jobs", status_code=202, response_model=schemas.JobOut, openapi_extra=needs("write", body=schemas.TrainRequest)
+    "/jobs", status_code=202, response_model=replies.JobOut, openapi_extra=needs("write", body=schemas.TrainRequest)
 )
 def train(request: Request, org: Org, name: Name, key: IdempotencyKey = None) -> Response:
     """Start a training. It runs on the hub, goes on after a restart, and changes what searches use only if it helps."""
@@ -70,7 +70,7 @@ def train(request: Request, org: Org, name: Name, key: IdempotencyKey = None) ->
     return reply(job_record(job, dataset), 202)
 
 
-@router.get("/jobs", response_model=schemas.JobList, openapi_extra=needs("read"))
+@router.get("/jobs", response_model=replies.JobList, openapi_extra=needs("read"))
 def list_jobs(request: Request, org: Org, name: Name) -> Response:
     """List all trainings, oldest first."""
     dataset = dataset_of(request, org, name)
@@ -78,14 +78,14 @@ def list_jobs(request: Request, org: Org, name: Name) -> Response:
     return reply({"jobs": [job_record(job, dataset) for job in jobs]})
 
 
-@router.get("/jobs/{id}", response_model=schemas.JobOut, openapi_extra=needs("read"))
+@router.get("/jobs/{id}", response_model=replies.JobOut, openapi_extra=needs("read"))
 def get_job(request: Request, org: Org, name: Name, id: JobId) -> Response:
     """A training as it stands."""
     dataset = dataset_of(request, org, name)
     return reply(job_record(_known_job(request, dataset, id), dataset))
 
 
-@router.post("/jobs/{id}/cancel", response_model=schemas.Cancelled, openapi_extra=needs("write"))
+@router.post("/jobs/{id}/cancel", response_model=replies.Cancelled, openapi_extra=needs("write"))
 def cancel_job(request: Request, org: Org, name: Name, id: JobId) -> Response:
     """Cancel a training; it stops at its next step and leaves nothing. False where it had ended before."""
     dataset = dataset_of(request, org, name)
@@ -93,7 +93,7 @@ def cancel_job(request: Request, org: Org, name: Name, id: JobId) -> Response:
     return reply({"cancelled": hub_of(request).trainings.cancel(dataset, id)})
 
 
-@router.delete("/jobs/{id}", response_model=schemas.Removed, openapi_extra=needs("write"))
+@router.delete("/jobs/{id}", response_model=replies.Removed, openapi_extra=needs("write"))
 def delete_job(request: Request, org: Org, name: Name, id: JobId) -> Response:
     """Delete the record of a training that has ended; the layer that it saved stays."""
     dataset = dataset_of(request, org, name)

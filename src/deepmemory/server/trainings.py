@@ -38,7 +38,8 @@ _VERSION = "1"
 """Of the steps: workflows of one version are taken up by hubs of the same, whatever their release."""
 
 _UNFINISHED = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
-_STOP_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+_WAIT_SECONDS = 30.0
 _BUSY_RETRY_SECONDS = 30.0
 
 Workflow: TypeAlias = Callable[[str, str], None]
@@ -118,6 +119,11 @@ class Trainings:
         for running in list(self._running.values()):
             running.left.wait(max(0.0, deadline - time.monotonic()))
         DBOS.destroy()
+
+    @property
+    def all_left(self) -> bool:
+        """Whether no training is at work in this process."""
+        return not self._running
 
     def _take_up(self, dataset: Dataset, job_id: str) -> None:
         """See to it that a job that was not finished is."""
@@ -213,7 +219,7 @@ class Trainings:
         """
         jobs = self.jobs(dataset)
         if jobs.is_cancelled(job_id) and (running := self._running.get(job_id)):
-            running.left.wait(_STOP_SECONDS)
+            running.left.wait(_WAIT_SECONDS)
         return jobs.delete(job_id)
 
     def forget(self, dataset: Dataset) -> None:
@@ -224,7 +230,7 @@ class Trainings:
             self._withdraw(job_id)
             if running := self._running.get(job_id):
                 running.run.interrupt()
-                running.left.wait(_STOP_SECONDS)
+                running.left.wait(_WAIT_SECONDS)
             self._registry.close_job(job_id)
 
     # The workflow
