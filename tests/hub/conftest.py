@@ -42,6 +42,14 @@ def hub_environment(hub, tokens, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.fixture(scope="module")
+def module_environment(hub, tokens) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPMEMORY_HUB_URL", hub.url)
+        patch.setenv("DEEPMEMORY_TOKEN", tokens["write"])
+        yield
+
+
 @pytest.fixture
 def path() -> str:
     """The path of a dataset that nobody has used."""

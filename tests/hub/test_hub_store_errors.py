@@ -5,11 +5,11 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pyarrow as pa
 import pytest
+from scripted_hub import BREAK, BUSY, COMPLETED, IDS, JOB, OPEN, PAGE, RECORD, Scripted, answer
 
 import deepmemory
 from deepmemory import (
@@ -28,20 +28,6 @@ from deepmemory import (
 )
 from deepmemory.hub.refusals import BY_CODE, BY_STATUS, refusal
 from deepmemory.server.refusals import CODES
-
-RECORD = {
-    "org": "acme",
-    "name": "docs",
-    "documents": 0,
-    "dimensions": None,
-    "distance": "cosine",
-    "embedder": None,
-    "embeds": False,
-    "layer": None,
-    "capabilities": {"full_text": True, "persistent": True, "concurrent_writers": True},
-    "created": "2026-01-01T00:00:00+00:00",
-}
-
 
 # Paths, addresses, tokens
 
@@ -187,50 +173,6 @@ def test_problems_arrive_one_by_one() -> None:
 # Servers that are no hub, or not well
 
 
-class Scripted(ThreadingHTTPServer):
-    """An HTTP server that answers as it is told, the last answer for ever."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: list[tuple[int, dict[str, str], bytes]] = []
-        self.requests: list[tuple[str, str, bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, request, client_address) -> None:
-        """Clients go away on purpose here."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def _answer(self) -> None:
-        server: Scripted = self.server  # type: ignore[assignment]
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        server.requests.append((self.command, self.path, body))
-        status, headers, content = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
-        if status == 0:  # break off
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-        if int(headers.get("Content-Length", len(content))) != len(content):
-            self.close_connection = True
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815  the base class calls them so
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def scripted(monkeypatch) -> Iterator[Scripted]:
     server = Scripted()
@@ -242,17 +184,6 @@ def scripted(monkeypatch) -> Iterator[Scripted]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def answer(content: object, status: int = 200, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return status, named, content if isinstance(content, bytes) else json.dumps(content).encode()
-
-
-OPEN = answer(RECORD)
-BREAK = answer(b"", 0)
-PAGE = answer(b"<html>Sign in</html>", Content_Type="text/html")
-BUSY = answer({"error": {"code": "over_limit", "message": "too much"}}, 429, Retry_After="0")
 
 
 @pytest.mark.parametrize(
@@ -342,38 +273,16 @@ def test_what_is_safe_is_sent_again_and_what_is_not_is_not(scripted: Scripted) -
         assert store.delete(["a"]) == 1  # what was refused was not done
 
 
-def test_a_job_that_is_submitted_twice_has_one_key(scripted: Scripted, monkeypatch) -> None:
+def test_a_job_that_is_submitted_twice_has_one_key(scripted: Scripted) -> None:
     keys: list[str | None] = []
-    answered = _Handler._answer
-
-    def noting(handler) -> None:
-        keys.append(handler.headers.get("Idempotency-Key"))
-        answered(handler)
-
-    monkeypatch.setattr(_Handler, "do_POST", noting)
-    scripted.answers = [OPEN, BREAK, answer({"id": "a" * 24})]
+    scripted.before = lambda where, headers: keys.append(headers.get("Idempotency-Key")) if "jobs" in where else None
+    scripted.answers = [OPEN, IDS, BREAK, answer({"id": "a" * 24})]
     with VectorStore("hub://acme/docs", embedder=None) as store:
         for _ in range(2):
             assert store.deep_memory.train(["q"], [[("a", 1.0)]], embeddings=[[1.0]]) == "a" * 24
-            scripted.answers = [BREAK, answer({"id": "a" * 24})]
+            scripted.answers = [IDS, BREAK, answer({"id": "a" * 24})]
     assert keys[0] == keys[1] != keys[2] == keys[3]
     assert None not in keys
-
-
-JOB = {
-    "id": "a" * 24,
-    "state": "training",
-    "progress": 0.5,
-    "stage": "training",
-    "eta_seconds": 1.0,
-    "details": {},
-    "results": None,
-    "error": None,
-    "created": "2026-01-01T00:00:00+00:00",
-    "started": None,
-    "finished": None,
-}
-COMPLETED = {**JOB, "state": "completed", "progress": 1.0, "results": {"layer": "v1"}}
 
 
 @pytest.mark.parametrize(
@@ -389,7 +298,7 @@ COMPLETED = {**JOB, "state": "completed", "progress": 1.0, "results": {"layer": 
 )
 def test_where_no_events_come_the_job_is_asked_for(scripted: Scripted, events) -> None:
     submitted, running, ended = answer({"id": "a" * 24}), answer(JOB), answer(COMPLETED)
-    scripted.answers = [OPEN, submitted, running, events, running, BREAK, ended]
+    scripted.answers = [OPEN, IDS, submitted, running, events, running, BREAK, ended]
     with VectorStore("hub://acme/docs", embedder=None) as store:
         seen: list[int] = []
         ask = {"embeddings": [[1.0]], "wait": True, "progress": lambda done, _: seen.append(done)}
@@ -399,7 +308,7 @@ def test_where_no_events_come_the_job_is_asked_for(scripted: Scripted, events) -
 
 def test_a_hub_that_goes_away_while_a_job_is_followed_leaves_a_warning(scripted: Scripted, caplog) -> None:
     gone = answer({"error": {"code": "job", "message": "there is no such job"}}, 404)
-    scripted.answers = [OPEN, answer({"id": "a" * 24}), gone]
+    scripted.answers = [OPEN, IDS, answer({"id": "a" * 24}), gone]
     with VectorStore("hub://acme/docs", embedder=None) as store:
         store.deep_memory.train(["q"], [[("a", 1.0)]], embeddings=[[1.0]], progress=lambda *_: None)
         for thread in threading.enumerate():
@@ -497,17 +406,7 @@ def test_a_server_that_accepts_and_never_answers(monkeypatch) -> None:
 def test_a_hub_that_hangs_in_the_middle_of_adding(scripted: Scripted, monkeypatch) -> None:
     monkeypatch.setenv("DEEPMEMORY_HUB_TIMEOUT", "0.05")
     hang = threading.Event()
-    answered = _Handler._answer
-    posts = 0
-
-    def hanging(handler) -> None:
-        nonlocal posts
-        posts += 1
-        if posts > 1:
-            hang.wait(20)
-        answered(handler)
-
-    monkeypatch.setattr(_Handler, "do_POST", hanging)
+    scripted.before = lambda *_: hang.wait(20) if len(scripted.requests) > 2 else None
     scripted.answers = [OPEN, answer({"ids": []})]
     with VectorStore("hub://acme/docs", embedder=None) as store:
         with pytest.raises(HubUnavailableError, match="not known, and doing it again is harmless") as caught:

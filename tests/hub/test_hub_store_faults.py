@@ -37,7 +37,7 @@ def opened(mortal, path, monkeypatch) -> Iterator[VectorStore]:
 
 def test_killed_while_documents_are_added(mortal, opened: VectorStore) -> None:
     hub, _ = mortal
-    ids = [f"id-{n}" for n in range(20_000)]
+    ids = [f"id-{n}" for n in range(8_000)]
     vectors = np.random.default_rng(0).normal(size=(len(ids), 32)).astype(np.float32)
     begun, acknowledged = threading.Event(), []
 
@@ -59,7 +59,7 @@ def test_killed_while_documents_are_added(mortal, opened: VectorStore) -> None:
 
 def test_killed_for_good_while_documents_are_added(mortal, impatient, opened: VectorStore) -> None:
     hub, _ = mortal
-    ids = [f"id-{n}" for n in range(20_000)]
+    ids = [f"id-{n}" for n in range(8_000)]
     acknowledged = 0
 
     def progress(done: int, total: int) -> None:
@@ -73,7 +73,7 @@ def test_killed_for_good_while_documents_are_added(mortal, impatient, opened: Ve
             opened.add(ids, ids=ids, embeddings=np.ones((len(ids), 32), np.float32), progress=progress)
     finally:
         hub.restart()
-    assert caught.value.__notes__ == [f"{acknowledged} of 20000 documents were added before that"]
+    assert caught.value.__notes__ == [f"{acknowledged} of 8000 documents were added before that"]
     assert acknowledged <= opened.count() <= acknowledged + 512
     assert all(opened.get(ids[:acknowledged]))
     assert opened.add(ids[:2_000], ids=ids[:2_000], embeddings=np.ones((2_000, 32), np.float32)) == ids[:2_000]
@@ -82,7 +82,7 @@ def test_killed_for_good_while_documents_are_added(mortal, impatient, opened: Ve
 
 def test_killed_while_a_job_is_waited_for_and_searches_go_on_after_it(mortal, opened: VectorStore) -> None:
     hub, _ = mortal
-    ids, texts = synonyms.documents(400)
+    ids, texts = synonyms.documents(300)
     opened.add(texts, ids=ids)
     killed = threading.Event()
 
@@ -92,7 +92,7 @@ def test_killed_while_a_job_is_waited_for_and_searches_go_on_after_it(mortal, op
             hub.kill()
             hub.restart()
 
-    job_id = opened.deep_memory.train(*synonyms.questions(texts, ids, n=800), wait=True, progress=progress)
+    job_id = opened.deep_memory.train(*synonyms.questions(texts, ids, n=500), wait=True, progress=progress)
     assert killed.is_set()
     (job,) = opened.deep_memory.list_jobs(verbose=False)
     assert (job.id, job.state, job.results["layer"]) == (job_id, "completed", "v1")

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from deepmemory._version import __version__
-from deepmemory.errors import HubError, HubUnavailableError, InputError
+from deepmemory.errors import DeepMemoryError, HubError, HubUnavailableError, InputError
 from deepmemory.hub.address import URL_VARIABLE, HubAddress
 from deepmemory.hub.patience import Patience
 from deepmemory.hub.refusals import refusal
@@ -229,7 +229,7 @@ class HubConnection:
     def _timeout(self, *, slow: bool) -> httpx.Timeout:
         return httpx.Timeout(self._seconds * (_SLOW if slow else 1), connect=min(_CONNECT_SECONDS, self._seconds))
 
-    def _refusal(self, response: httpx.Response) -> Exception:
+    def _refusal(self, response: httpx.Response) -> DeepMemoryError:
         return refusal(
             response.status_code,
             response.content,

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.artifacts import LayerInfo, SavedLayer, decode_layer
-from deepmemory.data import LabelledQueries, Relevance, check_labelled
+from deepmemory.data import LabelledQueries
 from deepmemory.embedders import Embedder
-from deepmemory.errors import ArtifactError, Cancelled, DeepMemoryError, InputError, JobError
+from deepmemory.errors import ArtifactError, Cancelled, DeepMemoryError, JobError
 from deepmemory.evaluation import Evaluation, decode_evaluation
 from deepmemory.hub.address import HubAddress
 from deepmemory.hub.backend import HubBackend
@@ -103,13 +103,6 @@ class HubDeepMemory(DeepMemory):
 
     def _dimensions(self) -> int | None:
         return None
-
-    def _labelled(self, queries: Sequence[str], relevance: Relevance) -> LabelledQueries:
-        try:
-            # The hub sees to it that the documents exist, and says so of all that don't.
-            return check_labelled(queries, relevance)
-        except InputError:
-            return check_labelled(queries, relevance, known_ids=self._known_ids)
 
     def _start(self, given: GivenQueries, seed: int, progress: Progress | None, *, wait: bool) -> str:
         vectors, _ = self._query_vectors(given)

@@ -59,7 +59,9 @@ BY_STATUS: Mapping[int, type[HubError]] = {
 _SHOWN = 300
 
 
-def refusal(status: int, body: bytes, url: str, *, retry_after: str | None = None, location: str = "") -> Exception:
+def refusal(
+    status: int, body: bytes, url: str, *, retry_after: str | None = None, location: str = ""
+) -> DeepMemoryError:
     """The exception for a reply that is no success.
 
     Args:

@@ -362,7 +362,7 @@ class DeepMemory(ABC):
         embeddings: ArrayLike | None,
         embedding_function: EmbedderSpec | None,
     ) -> GivenQueries:
-        labelled = self._labelled(queries, relevance)
+        labelled = check_labelled(queries, relevance, known_ids=self._known_ids)
         if embeddings is None:
             embedder = self._embedder_for(embedding_function)
             return GivenQueries(labelled, None, embedder, by_own_embedder=embedder is self._embedder)
@@ -370,9 +370,6 @@ class DeepMemory(ABC):
         if embedding_function is not None:
             raise InputError("give embeddings or embedding_function, not both: the one makes the other")
         return GivenQueries(labelled, vectors, None, by_own_embedder=self._embedder is None)
-
-    def _labelled(self, queries: Sequence[str], relevance: Relevance) -> LabelledQueries:
-        return check_labelled(queries, relevance, known_ids=self._known_ids)
 
     def _embedder_for(self, embedding_function: EmbedderSpec | None) -> Embedder:
         """What makes the queries' vectors where they are not given."""
