@@ -117,6 +117,7 @@ def synthesize(
     passing = QueryFilter(texts, search=search, options=filters, asked=plan.request.examples)
     if plan.llm is None:
         return _extracted(plan, passing, progress)
+    passing.check()
     with Journal(journal) as kept:
         asker = Asker(plan.llm, plan.request, kept, concurrency=concurrency, prices=prices, budget=budget)
         return _asked(plan, plan.llm.name, asker, passing, progress)
