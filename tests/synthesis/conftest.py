@@ -16,13 +16,17 @@ def server() -> Iterator[OpenAIServer]:
 
 
 @pytest.fixture
-def model(server) -> Callable[..., OpenAIChat]:
+def model(server) -> Iterator[Callable[..., OpenAIChat]]:
     """The server's model, with little patience."""
+    made: list[OpenAIChat] = []
 
     def make(**options) -> OpenAIChat:
-        return OpenAIChat("chat-test", base_url=server.base_url, api_key="any", **{"max_retries": 2, **options})
+        made.append(OpenAIChat("chat-test", base_url=server.base_url, api_key="any", **{"max_retries": 2, **options}))
+        return made[-1]
 
-    return make
+    yield make
+    for one in made:
+        one.close()
 
 
 @pytest.fixture(autouse=True)

@@ -140,6 +140,13 @@ class OpenAICalls:
                 # What one request was told holds for the others too: they share the rate limit, or the outage.
                 self._pace.hold(backoff(failures) if delay is None else delay)
 
+    def close(self) -> None:
+        """Close idle connections; the next request opens others."""
+        with self._connecting:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
     def _once(self, send: "Callable[[openai.OpenAI], RawReply]", read: Callable[[bytes], T]) -> T:
         reply = send(self._connected())
         value = read(reply.content)

@@ -1,5 +1,6 @@
 """From documents to queries: `synthesize`, and the tutorial's `generate_queries`."""
 
+import contextlib
 import math
 import os
 import random
@@ -118,7 +119,10 @@ def synthesize(
     if plan.llm is None:
         return _extracted(plan, passing, progress)
     passing.check()
-    with Journal(journal) as kept:
+    with contextlib.ExitStack() as stack:
+        if plan.llm is not llm:
+            stack.callback(plan.llm.close)  # it was made here, of a name
+        kept = stack.enter_context(Journal(journal))
         asker = Asker(plan.llm, plan.request, kept, concurrency=concurrency, prices=prices, budget=budget)
         return _asked(plan, plan.llm.name, asker, passing, progress)
 
