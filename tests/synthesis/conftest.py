@@ -16,20 +16,32 @@ def server() -> Iterator[OpenAIServer]:
 
 
 @pytest.fixture
-def model(server) -> Iterator[Callable[..., OpenAIChat]]:
+def model(server) -> Callable[..., OpenAIChat]:
     """The server's model, with little patience."""
-    made: list[OpenAIChat] = []
 
     def make(**options) -> OpenAIChat:
-        made.append(OpenAIChat("chat-test", base_url=server.base_url, api_key="any", **{"max_retries": 2, **options}))
-        return made[-1]
+        return OpenAIChat("chat-test", base_url=server.base_url, api_key="any", **{"max_retries": 2, **options})
 
-    yield make
-    for one in made:
-        one.close()
+    return make
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Waits as the code does, though a tenth as long."""
+    """Waits as the code does, though for less long."""
     monkeypatch.setattr("deepmemory.embedders.pacing._FIRST_BACKOFF", 0.02)
+
+
+@pytest.fixture(autouse=True)
+def _closed(monkeypatch) -> Iterator[None]:
+    """Closes every model that a test makes: a connection that is left to the garbage collector is a warning."""
+    made: list[OpenAIChat] = []
+    real = OpenAIChat.__init__
+
+    def remembered(self, *arguments, **options) -> None:
+        real(self, *arguments, **options)
+        made.append(self)
+
+    monkeypatch.setattr(OpenAIChat, "__init__", remembered)
+    yield
+    for one in made:
+        one.close()
