@@ -303,7 +303,8 @@ def _finished(plan: _Plan, name: str, kept: list[Generated], passing: QueryFilte
     problems = list(so_far.problems)
     if plan.wanted is not None and len(kept) < plan.wanted:
         problems.append(
-            f"{len(kept)} queries were made of the {plan.wanted} that were wanted: the documents gave no more"
+            f"only {len(kept)} of the {plan.wanted} wanted queries are left: ask for more of each document "
+            "(per_document), or loosen the filters"
         )
     queries = kept if plan.wanted is None else kept[: plan.wanted]
     return replace(so_far, queries=tuple(queries), generator=name, counts=passing.counts, problems=tuple(problems))
