@@ -197,7 +197,8 @@ def _print_summary(made: "Synthesis", out: Path, llm: str, store: str) -> None:
         typer.echo(f"Paid for: {_usage_text(made.usage)}")
         if made.reused.replies:
             typer.echo(f"Paid for earlier: {_usage_text(made.reused)}")
-    typer.echo(f"{len(made.queries):,} queries are in {out}.")
+    queries_are = "query is" if len(made.queries) == 1 else "queries are"
+    typer.echo(f"{len(made.queries):,} {queries_are} in {out}.")
     where = "" if store == DEFAULT_STORE else f" --store {shell_word(store)}"
     typer.echo(f"To learn from them: deepmemory train --queries {shell_word(str(out))}{where}")
 
