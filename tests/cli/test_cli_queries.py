@@ -11,6 +11,9 @@ from deepmemory.formats import read_beir, read_labelled
 from deepmemory.synthesis import KINDS
 from deepmemory.testing import Fault, OpenAIServer
 
+BEFORE_CHAT = (None, None)
+"""Two embeddings: is the embedder the store's own, and will the round trip work."""
+
 
 def write(request):
     """One query of each kind, about the terms of the page."""
@@ -92,7 +95,7 @@ def test_the_same_command_once_more_pays_nothing(deepmemory, store, endpoint):
 
 
 def test_ctrl_c_keeps_what_was_paid_for(start, until, store, here, endpoint):
-    endpoint.fail_next(*[None] * 7, *[Fault.slow(60)] * 50)
+    endpoint.fail_next(*BEFORE_CHAT, *[None] * 7, *[Fault.slow(60)] * 50)
     process = start("queries", "--out", "q.jsonl", "--llm", "openai:m", "--concurrency", 2)
     journal = here / "q.jsonl.replies.jsonl"
     until(lambda: journal.exists() and journal.read_bytes().count(b"\n") == 7)
@@ -145,7 +148,7 @@ def test_mistakes_are_one_sentence_before_anything_is_paid_for(deepmemory, store
 
 
 def test_a_model_that_gives_nothing_is_one_sentence(deepmemory, store, here, endpoint):
-    endpoint.fail_next(*[Fault.http(401, "no such key")] * 9)
+    endpoint.fail_next(*BEFORE_CHAT, *[Fault.http(401, "no such key")] * 9)
     outcome = deepmemory("queries", "--out", "q.jsonl", "--llm", "openai:m")
     assert outcome.code == 1
     assert re.fullmatch(

@@ -27,5 +27,21 @@ def model(server) -> Callable[..., OpenAIChat]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Waits as the code does, though a tenth as long."""
+    """Waits as the code does, though for less long."""
     monkeypatch.setattr("deepmemory.endpoint.pacing._FIRST_BACKOFF", 0.02)
+
+
+@pytest.fixture(autouse=True)
+def _closed(monkeypatch) -> Iterator[None]:
+    """Closes every model that a test makes: a connection that is left to the garbage collector is a warning."""
+    made: list[OpenAIChat] = []
+    real = OpenAIChat.__init__
+
+    def remembered(self, *arguments, **options) -> None:
+        real(self, *arguments, **options)
+        made.append(self)
+
+    monkeypatch.setattr(OpenAIChat, "__init__", remembered)
+    yield
+    for one in made:
+        one.close()

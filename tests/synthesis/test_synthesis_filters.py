@@ -54,6 +54,10 @@ def test_by_the_text_alone(stage, query):
     assert filter.counts["kept"] == 1
 
 
+def test_a_short_question_in_chinese_is_long_enough():
+    assert len(QueryFilter(TEXTS).keep(asked("\u5982\u4f55\u5220\u9664\u6570\u636e\u96c6"))) == 1
+
+
 def test_words_of_the_document_in_another_order_are_no_copy():
     filter = QueryFilter(TEXTS, options=FilterOptions(verbatim_words=6))
     assert len(filter.keep(asked("moisture shade fronds spores ferns takes it"))) == 1
@@ -117,6 +121,17 @@ def test_a_search_that_makes_no_sense_is_refused():
             QueryFilter(TEXTS, search=search).keep(asked("how spores sleep"))
     with pytest.raises(InputError, match="round_trip must be 1 or more"):
         QueryFilter(TEXTS, options=FilterOptions(round_trip=0, near_duplicate=2.0))
+
+
+def test_a_store_that_can_not_search_texts_is_refused_before_a_model_is_paid(server, model):
+    with VectorStore("memory://", embedder=None) as store:
+        store.add(list(TEXTS.values()), ids=list(TEXTS), embeddings=embed(list(TEXTS.values())))
+        with pytest.raises(InputError, match="has no embedder"):
+            synthesize(store, model())
+        assert server.requests == []
+        without = FilterOptions(round_trip=None, generic_limit=None)
+        assert synthesize(store, model(), filters=without).documents == {"used": 12}
+        assert synthesize(store).queries, "extracts need no search"
 
 
 def test_a_layer_that_is_on_has_no_part_in_the_round_trip(store, monkeypatch):

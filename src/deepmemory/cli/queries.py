@@ -1,5 +1,6 @@
 """``deepmemory queries``: questions to train on, made out of the documents."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -13,7 +14,7 @@ from deepmemory.errors import InputError
 
 if TYPE_CHECKING:
     from deepmemory.store import VectorStore
-    from deepmemory.synthesis import FilterOptions, OutputFormat, Prices, Synthesis, Usage
+    from deepmemory.synthesis import ChatModel, FilterOptions, OutputFormat, Prices, Synthesis, Usage
 
 __all__ = ["queries"]
 
@@ -119,7 +120,7 @@ def _prices(price_in: float | None, price_out: float | None, budget: float | Non
     return Prices(price_in, price_out)
 
 
-def _model(llm: str, timeout: float) -> object:
+def _model(llm: str, timeout: float) -> "ChatModel | None":
     from deepmemory.synthesis import OpenAIChat, resolve_llm
 
     if llm == _EXTRACTIVE:
@@ -141,14 +142,15 @@ def _journal(out: Path) -> Path:
     return out.with_name(f"{out.name}.replies.jsonl")
 
 
-def _made(opened: "VectorStore", model: object, out: Path, asked: dict[str, Any]) -> "Synthesis":
+def _made(opened: "VectorStore", model: "ChatModel | None", out: Path, asked: dict[str, Any]) -> "Synthesis":
     from deepmemory.synthesis import synthesize
 
     journal = None if model is None else _journal(out)
     left = "Nothing was written."
     if journal is not None:
         left = f"What was answered so far is in {journal}; the same command goes on from there."
-    with interruptible(left), progress_bars("Documents") as (progress,):
+    closing = contextlib.nullcontext() if model is None else contextlib.closing(model)
+    with closing, interruptible(left), progress_bars("Documents") as (progress,):
         return synthesize(opened, model, journal=journal, progress=progress, **asked)
 
 
@@ -195,7 +197,8 @@ def _print_summary(made: "Synthesis", out: Path, llm: str, store: str) -> None:
         typer.echo(f"Paid for: {_usage_text(made.usage)}")
         if made.reused.replies:
             typer.echo(f"Paid for earlier: {_usage_text(made.reused)}")
-    typer.echo(f"{len(made.queries):,} queries are in {out}.")
+    queries_are = "query is" if len(made.queries) == 1 else "queries are"
+    typer.echo(f"{len(made.queries):,} {queries_are} in {out}.")
     where = "" if store == DEFAULT_STORE else f" --store {shell_word(store)}"
     typer.echo(f"To learn from them: deepmemory train --queries {shell_word(str(out))}{where}")
 

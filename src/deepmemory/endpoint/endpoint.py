@@ -116,6 +116,13 @@ class Endpoint:
             f"{self.address} can't be reached ({reason}); check the address and the network"
         ) from None
 
+    def close(self) -> None:
+        """Close idle connections; the next request opens others."""
+        with self._connecting:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
     def _note(self, headers: Mapping[str, str]) -> None:
         """A reply came: let the next request wait where its headers ask for that."""
         self.has_answered = True

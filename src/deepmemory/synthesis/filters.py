@@ -56,7 +56,7 @@ class FilterOptions:
     """Where each filter draws its line.
 
     Attributes:
-        min_characters: a query is at least so long.
+        min_characters: a query is at least so long; a character of Chinese or Japanese counts twice.
         max_characters: and at most so long.
         verbatim_words: a query with so many words in a row that its document has in the same order is a copy.
         round_trip: the source must be among the first so many that a search for the query finds; None doesn't ask.
@@ -142,6 +142,29 @@ class QueryFilter:
         self._kept += len(kept)
         return kept
 
+    def check(self) -> None:
+        """Search once, for nothing in particular, so that a search that can't be made is known before a model is paid.
+
+        Raises:
+            InputError: the store has no embedder, or the search answers with something else than documents.
+        """
+        if self._wants_search:
+            probe = ["is anything here?"]
+            self._found(probe, 1, self._embedded(probe))
+
+    @property
+    def _wants_search(self) -> bool:
+        options = self._options
+        return self._search is not None and (options.round_trip is not None or options.generic_limit is not None)
+
+    def _embedded(self, texts: list[str]) -> NDArray[np.float32] | None:
+        """Vectors of queries by the store's own embedder; None where there is none, or nothing needs them."""
+        embedder = getattr(self._search, "embedder", None)
+        if embedder is None or not (self._wants_search or self._options.near_duplicate is not None):
+            return None
+        vectors: NDArray[np.float32] = embedder.embed_queries(texts)
+        return vectors
+
     def _passes(self, one: Generated) -> bool:
         """The filters that look at the text alone."""
         reason = self._reason(one)
@@ -153,7 +176,7 @@ class QueryFilter:
 
     def _reason(self, one: Generated) -> str | None:
         query = one.query.strip()
-        if len(query) < self._options.min_characters or not words_of(query):
+        if _length(query) < self._options.min_characters or not words_of(query):
             return "too_short"
         if len(query) > self._options.max_characters:
             return "too_long"
@@ -175,14 +198,9 @@ class QueryFilter:
         """The filters that need a search or vectors."""
         options = self._options
         texts = [one.query for one in queries]
-        embedder = getattr(self._search, "embedder", None)
-        wants_search = self._search is not None and (
-            options.round_trip is not None or options.generic_limit is not None
-        )
-        wants_vectors = embedder is not None and (wants_search or options.near_duplicate is not None)
-        vectors = embedder.embed_queries(texts) if embedder is not None and wants_vectors else None
+        vectors = self._embedded(texts)
         reasons: list[str | None] = [None] * len(queries)
-        if wants_search:
+        if self._wants_search:
             depth = max(options.round_trip or 0, 3 * (options.generic_limit or 0))
             found = self._found(texts, depth, vectors)
             reasons = [self._judge(one.source_id, hits) for one, hits in zip(queries, found, strict=True)]
@@ -240,6 +258,10 @@ class QueryFilter:
         self._vectors[self._n_vectors] = vector
         self._n_vectors += 1
         return False
+
+
+def _length(query: str) -> int:
+    return sum(2 if character >= "\u2e80" else 1 for character in query)
 
 
 def _form(query: str) -> str:

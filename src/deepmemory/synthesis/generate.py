@@ -1,5 +1,6 @@
 """From documents to queries: `synthesize`, and the tutorial's `generate_queries`."""
 
+import contextlib
 import math
 import os
 import random
@@ -117,7 +118,11 @@ def synthesize(
     passing = QueryFilter(texts, search=search, options=filters, asked=plan.request.examples)
     if plan.llm is None:
         return _extracted(plan, passing, progress)
-    with Journal(journal) as kept:
+    passing.check()
+    with contextlib.ExitStack() as stack:
+        if plan.llm is not llm:
+            stack.callback(plan.llm.close)  # it was made here, of a name
+        kept = stack.enter_context(Journal(journal))
         asker = Asker(plan.llm, plan.request, kept, concurrency=concurrency, prices=prices, budget=budget)
         return _asked(plan, plan.llm.name, asker, passing, progress)
 
@@ -298,7 +303,8 @@ def _finished(plan: _Plan, name: str, kept: list[Generated], passing: QueryFilte
     problems = list(so_far.problems)
     if plan.wanted is not None and len(kept) < plan.wanted:
         problems.append(
-            f"{len(kept)} queries were made of the {plan.wanted} that were wanted: the documents gave no more"
+            f"only {len(kept)} of the {plan.wanted} wanted queries are left: ask for more of each document "
+            "(per_document), or loosen the filters"
         )
     queries = kept if plan.wanted is None else kept[: plan.wanted]
     return replace(so_far, queries=tuple(queries), generator=name, counts=passing.counts, problems=tuple(problems))

@@ -83,6 +83,9 @@ class ChatModel(ABC):
             LLMError: it can't be reached, refused this request, or goes on failing.
         """
 
+    def close(self) -> None:  # noqa: B027  not every model holds something
+        """Let go of connections; whoever made the model calls it."""
+
 
 class OpenAIChat(ChatModel):
     """A model behind ``POST /chat/completions``, asked with patience as `OpenAIEmbedder` asks for embeddings."""
@@ -149,6 +152,10 @@ class OpenAIChat(ChatModel):
                 self._structured = False
                 return answer
         return self._ask(messages, None, max_tokens, stop)
+
+    def close(self) -> None:
+        """Close idle connections; the next request opens others."""
+        self._endpoint.close()
 
     def _ask(
         self, messages: Messages, schema: Mapping[str, Any] | None, max_tokens: int, stop: threading.Event
