@@ -377,6 +377,18 @@ def test_a_request_that_is_too_large_is_halved(scripted: Scripted) -> None:
         assert "512 of 1000 documents were added before that" in caught.value.__notes__[-1]
 
 
+def test_a_question_that_is_too_large_is_halved(scripted: Scripted) -> None:
+    large = answer({"error": {"code": "too_large", "message": "fewer"}}, 413)
+    gone = [answer({"documents": [None, None]}), answer({"documents": [None, None]})]
+    scripted.answers = [OPEN, large, *gone]
+    with VectorStore("hub://acme/docs", embedder=None) as store:
+        assert store.get(list("abcd")) == [None] * 4
+        assert [json.loads(body)["ids"] for _, _, body in scripted.requests[1:]] == [[*"abcd"], [*"ab"], [*"cd"]]
+        scripted.answers = [large]
+        with pytest.raises(TooLargeError, match="fewer"):
+            store.search("a long query", mode="words")
+
+
 def test_a_hub_that_gives_no_vectors_of_texts_says_so(scripted: Scripted) -> None:
     local = {**RECORD, "embedder": {"name": "local", "spec": "local", "fingerprint": None}, "embeds": True}
     scripted.answers = [answer(local), answer({"error": {"code": "not_found", "message": "no"}}, 404)]

@@ -1,6 +1,8 @@
 """A dataset on a hub is made, found, begun anew and read; its embedder is here or there; blobs are kept beside it."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +80,16 @@ def test_what_is_given_to_open_it_is_checked(path, monkeypatch) -> None:
         VectorStore(path, distance="l2")  # type: ignore[arg-type]
     with pytest.raises(NotAStoreError):
         VectorStore(path, create=False)  # nothing of that made it
+
+
+def test_the_guide_works_as_written(capsys) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "hub.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(guide.partition("## From Python")[2].partition("```python\n")[2].partition("```")[0], names)
+    with names["store"] as store:
+        assert [hit.id for hit in names["hits"]] == names["ids"][:1]
+        assert names["job"].state == "completed"
+        assert store.embedder.name == "local"
 
 
 # Embedders

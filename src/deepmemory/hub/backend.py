@@ -22,7 +22,7 @@ from deepmemory.backends.filters import metadata_terms, read_filter
 from deepmemory.data import Document
 from deepmemory.errors import CapabilityError, HubUnavailableError, InputError, ReadOnlyError
 from deepmemory.hub.connection import Effect, HubConnection
-from deepmemory.hub.parts import send_in_parts
+from deepmemory.hub.parts import ask_in_parts, send_in_parts
 from deepmemory.hub.vectors import pack, packed_bytes, unpack
 
 __all__ = ["QUERIES_AT_ONCE", "HubBackend", "filter_values", "results_of"]
@@ -95,33 +95,44 @@ class HubBackend(Backend):
     def get(self, ids: Sequence[str]) -> list[Document | None]:
         """Fetch documents by id, in the order asked; None where there is none."""
         found: list[Document | None] = []
-        for part in _parts(ids, _IDS_AT_ONCE):
-            reply = self._connection.call("POST", "/documents/get", {"ids": part}, effect=Effect.NONE)
+
+        def ask(part: slice) -> None:
+            asked = list(ids[part])
+            reply = self._connection.call("POST", "/documents/get", {"ids": asked}, effect=Effect.NONE)
             with self._connection.understood("documents"):
                 documents = [None if values is None else _document(values) for values in reply["documents"]]
-                if len(documents) != len(part):
-                    raise ValueError(f"{len(documents)} for {len(part)} ids")
-            found += documents
+                if len(documents) != len(asked):
+                    raise ValueError(f"{len(documents)} for {len(asked)} ids")
+            found.extend(documents)
+
+        ask_in_parts(len(ids), ask, most=_IDS_AT_ONCE)
         return found
 
     def get_vectors(self, ids: Sequence[str], *, filter: Filter | None = None) -> dict[str, VectorArray]:
         """Fetch the vectors of those of the ids that exist and pass the filter."""
         found: dict[str, VectorArray] = {}
-        for part in _parts(list(dict.fromkeys(ids)), _IDS_AT_ONCE):
-            body = {"ids": part, "vectors": True, "documents": False, **filter_values(filter)}
+        distinct, passing = list(dict.fromkeys(ids)), filter_values(filter)
+
+        def ask(part: slice) -> None:
+            body = {"ids": distinct[part], "vectors": True, "documents": False, **passing}
             reply = self._connection.call("POST", "/documents/get", body, effect=Effect.NONE)
             with self._connection.understood("vectors"):
                 found.update(zip(reply["vectors"]["ids"], unpack(reply["vectors"]["values"]), strict=True))
+
+        ask_in_parts(len(distinct), ask, most=_IDS_AT_ONCE)
         return found
 
     def known_ids(self, ids: Sequence[str]) -> set[str]:
         """Those of the ids that exist, without their texts."""
         known: set[str] = set()
-        for part in _parts(ids, _IDS_AT_ONCE):
-            body = {"ids": part, "documents": False, "vectors": False}
+
+        def ask(part: slice) -> None:
+            body = {"ids": list(ids[part]), "documents": False, "vectors": False}
             reply = self._connection.call("POST", "/documents/get", body, effect=Effect.NONE)
             with self._connection.understood("ids"):
-                known |= {str(values["id"]) for values in reply["documents"] if values is not None}
+                known.update(str(values["id"]) for values in reply["documents"] if values is not None)
+
+        ask_in_parts(len(ids), ask, most=_IDS_AT_ONCE)
         return known
 
     def delete(self, *, ids: Sequence[str] | None = None, filter: Filter | None = None) -> int:
@@ -129,8 +140,14 @@ class HubBackend(Backend):
         self._refuse_if_read_only("delete documents")
         if ids is None:
             return self._deleted(filter_values(filter) or {"all": True})
-        parts = _parts(list(dict.fromkeys(ids)), _IDS_AT_ONCE)
-        return sum(self._deleted({"ids": part, **filter_values(filter)}) for part in parts)
+        distinct, passing = list(dict.fromkeys(ids)), filter_values(filter)
+        deleted: list[int] = []
+        ask_in_parts(
+            len(distinct),
+            lambda part: deleted.append(self._deleted({"ids": distinct[part], **passing})),
+            most=_IDS_AT_ONCE,
+        )
+        return sum(deleted)
 
     def count(self, filter: Filter | None = None) -> int:
         """How many documents there are, or pass the filter."""
@@ -151,10 +168,12 @@ class HubBackend(Backend):
         if k < 1:
             return [_ranking([])] * len(query_vectors)
         rankings: list[Ranking] = []
-        for start in range(0, len(query_vectors), QUERIES_AT_ONCE):
-            part = query_vectors[start : start + QUERIES_AT_ONCE]
-            with self._of_one_length(part):
-                rankings += self._ranked({**body, "vectors": pack(part)})
+        with self._of_one_length(query_vectors):
+            ask_in_parts(
+                len(query_vectors),
+                lambda part: rankings.extend(self._ranked({**body, "vectors": pack(query_vectors[part])})),
+                most=QUERIES_AT_ONCE,
+            )
         return rankings
 
     def search_text(self, queries: Sequence[str], k: int, *, filter: Filter | None = None) -> list[Ranking]:
@@ -165,11 +184,14 @@ class HubBackend(Backend):
         if k < 1:
             return [_ranking([])] * len(queries)
         # One without a word finds nothing, and a hub takes no empty query.
-        asked = [row for row, query in enumerate(queries) if query.strip()]
-        parts = _parts([queries[row] for row in asked], QUERIES_AT_ONCE)
-        found = dict(
-            zip(asked, (each for part in parts for each in self._ranked({**body, "queries": part})), strict=True)
+        rows = [row for row, query in enumerate(queries) if query.strip()]
+        rankings: list[Ranking] = []
+        ask_in_parts(
+            len(rows),
+            lambda part: rankings.extend(self._ranked({**body, "queries": [queries[row] for row in rows[part]]})),
+            most=QUERIES_AT_ONCE,
         )
+        found = dict(zip(rows, rankings, strict=True))
         return [found.get(row) or _ranking([]) for row in range(len(queries))]
 
     def batches(self, *, batch_size: int = 8192, text: bool = False) -> Iterator[pa.RecordBatch]:
@@ -274,10 +296,6 @@ def _document(values: Mapping[str, Any]) -> Document:
 def _ranking(hits: Sequence[Mapping[str, Any]]) -> Ranking:
     scores = np.array([float(hit["score"]) for hit in hits], dtype=np.float32)
     return Ranking(tuple(str(hit["id"]) for hit in hits), scores)
-
-
-def _parts(values: Sequence[str], size: int) -> list[list[str]]:
-    return [list(values[start : start + size]) for start in range(0, len(values), size)]
 
 
 class _Body(io.RawIOBase):

@@ -28,6 +28,7 @@ _READ_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
 _SLOW = 10
 _CONNECTIONS = 32
+_KEPT_SECONDS = 3.0  # servers and proxies keep an idle connection for 5 at least: it is never theirs to close first
 _LATER = (429, 503)
 _GATEWAY = (502, 504)
 
@@ -220,7 +221,7 @@ class HubConnection:
                         "Accept": "application/json",
                         "User-Agent": f"deepmemory/{__version__}",
                     },
-                    limits=httpx.Limits(max_connections=_CONNECTIONS),
+                    limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEPT_SECONDS),
                     follow_redirects=False,
                     trust_env=not self.address.is_loopback,
                 )

@@ -1,4 +1,4 @@
-"""Many documents as requests that a hub takes, each of which is stored whole or not at all."""
+"""Many documents, ids or queries as requests that a hub takes."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,12 +6,33 @@ from deepmemory.data import Document
 from deepmemory.errors import DeepMemoryError, TooLargeError
 from deepmemory.progress import Progress
 
-__all__ = ["DOCUMENTS_AT_ONCE", "send_in_parts"]
+__all__ = ["DOCUMENTS_AT_ONCE", "ask_in_parts", "send_in_parts"]
 
 DOCUMENTS_AT_ONCE = 512
 
 _BYTES_AT_ONCE = 8 * 2**20
 """Roughly: what the texts, metadata and vectors of one request may weigh."""
+
+
+def ask_in_parts(n: int, ask: Callable[[slice], None], *, most: int) -> None:
+    """Ask about n things part by part, in order; in smaller parts where the hub finds one too large.
+
+    Args:
+        n: how many things.
+        ask: asks about those of a part, in one request.
+        most: things in one request.
+    """
+    start = 0
+    while start < n:
+        part = slice(start, min(n, start + most))
+        try:
+            ask(part)
+        except TooLargeError:
+            if part.stop - start == 1:
+                raise
+            most = (part.stop - start) // 2
+            continue
+        start = part.stop
 
 
 def send_in_parts(
@@ -22,9 +43,10 @@ def send_in_parts(
     most: int = DOCUMENTS_AT_ONCE,
     progress: Progress | None = None,
 ) -> None:
-    """Send documents part by part; where one fails, a note of its error says how many came before.
+    """Send documents part by part, each of which is stored whole or not at all.
 
-    A hub that finds a part too large gets smaller ones from then on.
+    Where one fails, a note of its error says how many came before. A hub that finds a part too large gets smaller ones
+    from then on.
 
     Args:
         documents: all of them.

@@ -10,6 +10,7 @@ from deepmemory.backends.base import Filter
 from deepmemory.data import Hit
 from deepmemory.hub.backend import QUERIES_AT_ONCE, filter_values, results_of
 from deepmemory.hub.connection import Effect, HubConnection
+from deepmemory.hub.parts import ask_in_parts
 from deepmemory.hub.vectors import pack
 
 __all__ = ["search", "search_words"]
@@ -36,10 +37,12 @@ def search(
     """
     body = {"k": k, "deep_memory": with_layer, **filter_values(filter)}
     found: list[list[Hit]] = []
-    for start in range(0, len(queries or () if vectors is None else vectors), QUERIES_AT_ONCE):
-        part = slice(start, start + QUERIES_AT_ONCE)
+
+    def ask(part: slice) -> None:
         asked = {"queries": list((queries or ())[part])} if vectors is None else {"vectors": pack(vectors[part])}
-        found += _hits(connection, {**body, **asked}, slow=vectors is None)
+        found.extend(_hits(connection, {**body, **asked}, slow=vectors is None))
+
+    ask_in_parts(len(queries or () if vectors is None else vectors), ask, most=QUERIES_AT_ONCE)
     return found
 
 
@@ -48,8 +51,13 @@ def search_words(
 ) -> list[list[Hit]]:
     """Find the documents that share words with each query."""
     body = {"k": k, "mode": "words", **filter_values(filter)}
-    parts = (list(queries[start : start + QUERIES_AT_ONCE]) for start in range(0, len(queries), QUERIES_AT_ONCE))
-    return [hits for part in parts for hits in _hits(connection, {**body, "queries": part}, slow=False)]
+    found: list[list[Hit]] = []
+    ask_in_parts(
+        len(queries),
+        lambda part: found.extend(_hits(connection, {**body, "queries": list(queries[part])}, slow=False)),
+        most=QUERIES_AT_ONCE,
+    )
+    return found
 
 
 def _hits(connection: HubConnection, body: Mapping[str, Any], *, slow: bool) -> list[list[Hit]]:

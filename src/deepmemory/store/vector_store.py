@@ -88,7 +88,7 @@ class VectorStore:
         create = create and not read_only
         self._parts: StoreParts
         if self.path.startswith(_HUB):
-            if storage_options is not None:
+            if storage_options:
                 raise InputError(f"storage_options are for object stores: {self.path} is on a hub, which has its own")
             from deepmemory.store.hub import HubParts
 
