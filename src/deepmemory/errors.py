@@ -20,6 +20,7 @@
     │       └── HubUnavailableError     the hub can't be reached, did not answer in time, or is shutting down
     ├── CapabilityError             this backend can't do what was asked
     ├── EmbedderError               an embedding model or endpoint failed or answered nonsense
+    ├── LLMError                    a language model or its endpoint failed, or answered what can't be used
     ├── ArtifactError               a saved layer is missing, truncated, altered or unknown
     ├── JobError                    a training job is unknown, or can't do what was asked in its state
     ├── IngestError                 a site or folder can't be read
@@ -46,6 +47,7 @@ __all__ = [
     "IngestError",
     "InputError",
     "JobError",
+    "LLMError",
     "MissingExtraError",
     "NewerFormatError",
     "NotAStoreError",
@@ -164,6 +166,10 @@ class CapabilityError(DeepMemoryError):
 
 class EmbedderError(DeepMemoryError):
     """An embedding model or endpoint failed or answered nonsense."""
+
+
+class LLMError(DeepMemoryError):
+    """A language model or its endpoint failed, or answered what can't be used."""
 
 
 class ArtifactError(DeepMemoryError):
