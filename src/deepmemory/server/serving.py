@@ -24,7 +24,7 @@ __all__ = ["serve"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WAITING_CONNECTIONS = 2_048
-_LAST_SECONDS, _HURRY_SECONDS = 10.0, 1.0
+_LAST_SECONDS, _HURRY_SECONDS = 6.0, 1.0
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""

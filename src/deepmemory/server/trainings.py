@@ -38,7 +38,7 @@ _VERSION = "1"
 """Of the steps: workflows of one version are taken up by hubs of the same, whatever their release."""
 
 _UNFINISHED = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 5.0
 _WAIT_SECONDS = 30.0
 _BUSY_RETRY_SECONDS = 30.0
 
