@@ -19,7 +19,7 @@ def endpoint() -> Iterator[OpenAIServer]:
 @pytest.fixture(scope="session")
 def embedding(endpoint) -> dict[str, str]:
     """The environment of a hub that embeds by that endpoint."""
-    return {"OPENAI_BASE_URL": endpoint.base_url, "OPENAI_API_KEY": "any"}
+    return {"OPENAI_BASE_URL": endpoint.base_url, "OPENAI_API_KEY": "any", "DEEPMEMORY_HUB_EMBEDDERS": "local,openai"}
 
 
 @pytest.fixture(scope="session")

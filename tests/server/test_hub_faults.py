@@ -268,6 +268,7 @@ def test_a_hub_whose_endpoint_hangs_stops_all_the_same(connect, until):
         environment = {
             "OPENAI_BASE_URL": endpoint.base_url,
             "OPENAI_API_KEY": "any",
+            "DEEPMEMORY_HUB_EMBEDDERS": "openai",
             "DEEPMEMORY_HUB_GRACE_SECONDS": "1",
         }
         with HubProcess(environment=environment) as hub:

@@ -32,6 +32,7 @@ class HubSettings:
         grace_seconds: how long a hub that is stopped waits for requests in flight.
         idempotency_hours: how long an ``Idempotency-Key`` is remembered.
         embedders: what the hub itself may embed with, separated by commas: ``local``, ``openai``; ``none`` for nothing.
+            With ``openai`` whoever may write spends what the hub's own key pays for, so it is off by default.
         log_queries: whether logs show the texts of queries.
     """
 
@@ -49,7 +50,7 @@ class HubSettings:
     open_stores: int = 64
     grace_seconds: float = 20.0
     idempotency_hours: float = 24.0
-    embedders: str = "local,openai"
+    embedders: str = "local"
     log_queries: bool = False
 
     @classmethod
