@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from threadpoolctl import threadpool_limits
 
 from deepmemory.server.datasets import Datasets
 from deepmemory.server.folder import HubFolder
@@ -71,6 +72,8 @@ class Hub:
         """Load what the first request would wait for, and take up what was left undone."""
         import lancedb  # noqa: F401
 
+        # Requests keep every core busy by themselves: threads of one product would only wait for each other.
+        threadpool_limits(limits=1, user_api="blas")
         self.trainings.start()
 
     def stop(self) -> None:
