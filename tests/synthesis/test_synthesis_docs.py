@@ -9,8 +9,8 @@ import typer
 from writer import documents, write
 
 from deepmemory.cli.app import app
+from deepmemory.llm import OpenAIChat
 from deepmemory.store import VectorStore
-from deepmemory.synthesis import OpenAIChat
 from deepmemory.testing import OpenAIServer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "queries.md").read_text(encoding="utf-8")

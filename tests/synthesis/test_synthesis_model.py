@@ -7,7 +7,8 @@ from writer import documents, text_in, write, write_as_text
 
 from deepmemory.data import Document
 from deepmemory.errors import InputError, LLMError
-from deepmemory.synthesis import KINDS, FilterOptions, OpenAIChat, Prices, estimate, generate_queries, synthesize
+from deepmemory.llm import OpenAIChat
+from deepmemory.synthesis import KINDS, FilterOptions, Prices, estimate, generate_queries, synthesize
 from deepmemory.testing import ChatReply, Fault, OpenAIServer
 
 ALL = FilterOptions(near_duplicate=None)
@@ -24,7 +25,7 @@ def test_every_document_is_asked_about_once_for_queries_of_every_kind(server, mo
 
 
 def test_structured_output_is_asked_for(server, model):
-    synthesize(documents(1), model(temperature=0.5), kinds=["claim"])
+    synthesize(documents(1), model(), kinds=["claim"], temperature=0.5)
     body = server.requests[0].body
     assert body["temperature"] == 0.5
     wrapped = body["response_format"]["json_schema"]
@@ -182,16 +183,18 @@ def test_an_endpoint_that_dies_on_the_way_leaves_what_it_gave(server, model):
 def test_tokens_and_cost_are_those_that_the_endpoint_counts(server, model):
     made = synthesize(documents(3), model(), prices=Prices(2.0, 10.0), filters=ALL)
     assert made.usage.replies == 3
-    assert made.usage.counted
-    assert made.usage.cost == pytest.approx((2 * made.usage.tokens_in + 10 * made.usage.tokens_out) / 1e6)
-    assert made.usage.tokens_in > 300
+    assert not made.usage.tokens.estimated
+    assert made.usage.cost == pytest.approx(
+        (2 * made.usage.tokens.prompt_tokens + 10 * made.usage.tokens.completion_tokens) / 1e6
+    )
+    assert made.usage.tokens.prompt_tokens > 300
 
 
 def test_an_endpoint_that_counts_nothing_is_estimated_and_marked(server, model):
     server.fail_next(Fault.altered(lambda reply: reply.pop("usage")))
     made = synthesize(documents(2), model(), concurrency=1, filters=ALL)
-    assert not made.usage.counted
-    assert made.usage.tokens_in > 200
+    assert made.usage.tokens.estimated
+    assert made.usage.tokens.prompt_tokens > 200
 
 
 def test_the_estimate_beforehand_asks_nothing_and_is_near(server, model):
@@ -200,7 +203,7 @@ def test_the_estimate_beforehand_asks_nothing_and_is_near(server, model):
     after = synthesize(documents(), model(), prices=Prices(1.0, 1.0), filters=ALL).usage
     assert before.replies == after.replies == 12
     assert after.cost / 2 < before.cost < 2 * after.cost
-    assert not before.counted
+    assert before.tokens.estimated
 
 
 def test_a_budget_is_not_exceeded(server, model):

@@ -3,16 +3,29 @@
 from typing import Any
 
 from deepmemory.errors import InputError
-from deepmemory.llm.base import ChatModel, Completion, Message, UnusableAnswerError, Usage, estimate_tokens
+from deepmemory.llm.base import (
+    ChatModel,
+    Completion,
+    DeniedError,
+    Message,
+    RefusedError,
+    TooLongError,
+    UnusableAnswerError,
+    Usage,
+    estimate_tokens,
+)
 from deepmemory.llm.langchain import LangChainChat
 from deepmemory.llm.openai import OpenAIChat
 
 __all__ = [
     "ChatModel",
     "Completion",
+    "DeniedError",
     "LangChainChat",
     "Message",
     "OpenAIChat",
+    "RefusedError",
+    "TooLongError",
     "UnusableAnswerError",
     "Usage",
     "estimate_tokens",
@@ -37,7 +50,7 @@ def resolve_llm(spec: Any) -> ChatModel:
         kind, colon, model = spec.partition(":")
         if kind == "openai" and colon and model.strip():
             return OpenAIChat(model.strip())
-    elif not isinstance(spec, type) and all(callable(getattr(spec, method, None)) for method in ("invoke", "stream")):
+    elif not isinstance(spec, type) and callable(getattr(spec, "invoke", None)):
         return LangChainChat(spec)
     found = repr(spec) if isinstance(spec, str) else f"an object of type {type(spec).__name__}"
     raise InputError(f"unknown language model {found}: expected 'openai:MODEL' or a LangChain chat model")
