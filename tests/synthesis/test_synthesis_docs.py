@@ -36,6 +36,7 @@ def test_the_python(tmp_path, monkeypatch):
         exec(blocks("python")[0], names)
         names["store"].close()
     assert len(names["questions"]) == len(names["relevances"]) > 0
+    assert names["train_questions"] + names["test_questions"] == names["questions"]
     assert len(names["train"]) + len(names["test"]) == len(names["made"].queries)
 
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from writer import documents, text_in, write, write_as_text
+from writer import TOPICS, documents, text_in, write, write_as_text
 
 from deepmemory.data import Document
 from deepmemory.errors import InputError, LLMError
@@ -221,6 +221,39 @@ def test_the_tutorials_own_call(server, model):
     assert len(questions) == len(relevances) == 10
     assert all(isinstance(question, str) for question in questions)
     assert all(len(one) == 1 and one[0][0] in ids and one[0][1] == 1 for one in relevances)
+
+
+def test_the_tutorials_split_by_position_is_a_random_one(server, model):
+    docs = [document.text for document in documents()]
+    ids = [document.id for document in documents()]
+
+    def made(seed):
+        questions, relevances = generate_queries(docs, ids, 48, model(), seed=seed, per_document=4, filters=ALL)
+        sources = [relevance[0][0] for relevance in relevances]
+        # Each question still stands beside the document that it is about.
+        assert all(sources[row] == ids[_topic_of(question)] for row, question in enumerate(questions))
+        return questions, sources
+
+    questions, sources = made(seed=0)
+    assert sorted(sources) == sorted(ids * 4)
+    train, test = set(sources[:24]), set(sources[24:])
+    assert len(train & test) >= 8, "few documents of twelve have all four questions on one side"
+    assert made(seed=0) == (questions, sources)
+    other, _ = made(seed=1)
+    assert other != questions
+    assert sorted(other) == sorted(questions)
+
+
+def test_fewer_than_were_made_are_drawn_from_all_documents(server, model):
+    made = synthesize(documents(), model(), n=24, per_document=4, filters=ALL)
+    assert made.counts["kept"] == 48
+    assert len({one.source_id for one in made.queries}) > 8, "the first 24 would be those of six documents"
+
+
+def _topic_of(question: str) -> int:
+    """The place of the document that a made question has its words from."""
+    words = set(question.split())
+    return max(range(len(TOPICS)), key=lambda place: len(words & set(TOPICS[place].split())))
 
 
 def test_no_more_documents_are_asked_about_than_the_number_needs(server, model):

@@ -82,8 +82,7 @@ def synthesize(
         source: a store, or documents.
         llm: ``"openai:MODEL"``, a LangChain chat model or a `deepmemory.llm.ChatModel`; None and ``"extractive"`` take
             words and sentences of the documents themselves, which is free, and second best.
-        n: so many queries at most, drawn at random and in random order; by default those of all documents, one document
-            after the other.
+        n: so many queries at most, drawn at random and in random order; by default all, document by document.
         per_document: queries made of each; by default 3, or as many as ``n`` needs.
         kinds: how queries ask; see `Kind`.
         examples: queries of real users, whose manner a model takes on. They are not made again.
