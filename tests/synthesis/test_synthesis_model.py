@@ -299,6 +299,14 @@ def test_documents_that_the_endpoint_finds_too_large_do_not_stop_the_run(server,
     assert len(server.requests) == 12
 
 
+def test_documents_that_the_endpoint_refuses_do_not_stop_the_run(server, model):
+    server.fail_next(None, *[Fault.http(400, "unsafe")] * 14)
+    made = synthesize(documents(), model(), concurrency=1, filters=ALL)
+    assert made.documents == {"used": 5, "failed": 7}
+    assert len(server.requests) == 5 + 14, "with a schema and without, as it doesn't say what it refuses"
+    assert "response_format" in server.requests[-1].body
+
+
 def test_nothing_at_all_is_one_sentence_whatever_the_reason(model):
     with OpenAIServer(chat=lambda request: "la la la") as server:
         llm = OpenAIChat("m", base_url=server.base_url, api_key="any")

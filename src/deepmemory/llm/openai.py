@@ -1,6 +1,5 @@
 """Chat with a model behind OpenAI's API, or behind anything that speaks its protocol: vLLM, Ollama, LiteLLM, Azure."""
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -8,7 +7,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from deepmemory.endpoint import Access, Endpoint, Route, complaint
-from deepmemory.errors import InputError, LLMError, MissingExtraError
+from deepmemory.errors import LLMError
 from deepmemory.llm.base import (
     ChatModel,
     Completion,
@@ -70,15 +69,8 @@ class OpenAIChat(ChatModel):
             MissingExtraError: the ``openai`` package is not installed.
         """
         access = Access.of(base_url, api_key)
-        problems = [*access.problems("the chat endpoint")]
-        if timeout <= 0:
-            problems.append(f"timeout must be positive, found {timeout!r}")
-        if max_retries < 0:
-            problems.append(f"max_retries must be 0 or more, found {max_retries!r}")
-        if problems:
-            raise InputError(problems)
-        if importlib.util.find_spec("openai") is None:
-            raise MissingExtraError(f"the language model 'openai:{model}'", "openai")
+        client = f"the language model 'openai:{model}'"
+        access.check(_ROUTE.kind, client, positive={"timeout": timeout}, max_retries=max_retries)
         self._model = model
         self._timeout = timeout
         self._endpoint = Endpoint(model, access, _ROUTE, timeout=timeout, max_retries=max_retries)
