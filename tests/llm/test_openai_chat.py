@@ -254,6 +254,9 @@ def test_a_slow_endpoint_is_not_waited_for_forever(server):
     server.fail_next(Fault.slow(30))
     message = failure(lambda: OpenAIChat("m", timeout=0.2, max_retries=0).complete(QUESTION))
     assert "did not answer within 0.2 seconds" in message
+    server.fail_next(*[Fault.slow(30)] * 3)
+    message = failure(lambda: resolve_llm("openai:m", timeout=0.1).complete(QUESTION))
+    assert "did not answer within 0.1 seconds" in message
 
 
 def test_no_endpoint():

@@ -122,12 +122,9 @@ def _prices(price_in: float | None, price_out: float | None, budget: float | Non
 
 
 def _model(llm: str, timeout: float) -> "ChatModel | None":
-    from deepmemory.llm import OpenAIChat, resolve_llm
+    from deepmemory.llm import resolve_llm
 
-    if llm == _EXTRACTIVE:
-        return None
-    kind, _, name = llm.partition(":")
-    return OpenAIChat(name.strip(), timeout=timeout) if kind == "openai" and name.strip() else resolve_llm(llm)
+    return None if llm == _EXTRACTIVE else resolve_llm(llm, timeout=timeout)
 
 
 def _filters(llm: str, round_trip: int | None) -> "FilterOptions | None":
