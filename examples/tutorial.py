@@ -7,7 +7,6 @@ python examples/tutorial.py --site https://docs.example.org/ --path hub://acme/d
 import argparse
 import logging
 import os
-import random
 import warnings
 from collections.abc import Sequence
 from urllib.parse import urldefrag, urljoin
@@ -66,15 +65,6 @@ def read_pages(around: Surroundings, most: int) -> list[Document]:
         else:
             docs_new.extend(text_splitter.create_documents([doc.page_content], [doc.metadata]))
     return docs_new
-
-
-def shuffled(
-    questions: list[str], relevances: list[list[tuple[str, float]]]
-) -> tuple[list[str], list[list[tuple[str, float]]]]:
-    """Both in one random order: they come document by document, and each half is to be about all documents."""
-    order = list(range(len(questions)))
-    random.Random(0).shuffle(order)
-    return [questions[row] for row in order], [relevances[row] for row in order]
 
 
 def learn(db: DeepLake, questions: Sequence[str], relevances: Sequence[list[tuple[str, float]]]) -> None:
@@ -138,7 +128,7 @@ def run(around: Surroundings, pages: int, n: int) -> None:
     docs = db.vectorstore.dataset.text.data(fetch_chunks=True, aslist=True)["value"]
     ids = db.vectorstore.dataset.id.data(fetch_chunks=True, aslist=True)["value"]
     llm = ChatOpenAI(model=around.model, temperature=0)
-    questions, relevances = shuffled(*generate_queries(docs, ids, n=n, llm=llm))
+    questions, relevances = generate_queries(docs, ids, n=n, llm=llm)
     half = len(questions) // 2
     train_questions, train_relevances = questions[:half], relevances[:half]
     test_questions, test_relevances = questions[half:], relevances[half:]

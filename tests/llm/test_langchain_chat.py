@@ -49,6 +49,49 @@ def test_a_model_without_structured_output_is_told_in_words():
         model.complete(QUESTION, schema=SCHEMA)
 
 
+class Plain:
+    """The least that is a model: no schemas, no streams, no options."""
+
+    temperature = 0.3
+
+    def invoke(self, messages):
+        return f"You said: {messages[-1][1]}"
+
+
+def test_anything_with_invoke_will_do():
+    model = resolve_llm(Plain())
+    assert isinstance(model, LangChainChat)
+    assert model.name == "Plain"
+    assert model.settings == {"temperature": 0.3}
+    for _ in range(2):
+        assert model.complete(QUESTION, temperature=0.0, max_tokens=9).text == "You said: Is ice water?"
+    piece, completion = model.stream(QUESTION, temperature=0.0)
+    assert piece == completion.text == "You said: Is ice water?"
+    with pytest.raises(UnusableAnswerError, match="no JSON") as caught:
+        model.complete(QUESTION, schema=SCHEMA)
+    assert caught.value.completion.text.startswith("You said: Is ice water?\n\nAnswer with one JSON value")
+
+
+def test_options_that_a_model_does_not_take_are_left_out():
+    class Ollama(Plain):
+        def stream(self, messages, *, temperature=None):
+            yield f"at {temperature}: "
+            yield messages[-1][1]
+
+    *pieces, completion = resolve_llm(Ollama()).stream(QUESTION, temperature=0.5, max_tokens=9)
+    assert pieces == ["at 0.5: ", "Is ice water?"]
+    assert completion.text == "at 0.5: Is ice water?"
+
+
+def test_a_mistake_of_the_models_own_is_not_taken_for_an_option():
+    class Broken(Plain):
+        def invoke(self, messages, **options):
+            raise TypeError("f() got an unexpected keyword argument 'colour'")
+
+    with pytest.raises(LLMError, match=r"Broken failed: TypeError: .*'colour'"):
+        resolve_llm(Broken()).complete(QUESTION, temperature=0.0)
+
+
 def test_usage_is_estimated_where_a_model_tells_none():
     completion = LangChainChat(FakeListChatModel(responses=["four"])).complete(QUESTION)
     assert completion.usage == Usage(3 + 4, 1, estimated=True)

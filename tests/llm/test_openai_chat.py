@@ -6,7 +6,18 @@ import threading
 import pytest
 
 from deepmemory.errors import InputError, LLMError
-from deepmemory.llm import Message, OpenAIChat, UnusableAnswerError, Usage, estimate_tokens, resolve_llm
+from deepmemory.llm import (
+    Completion,
+    DeniedError,
+    Message,
+    OpenAIChat,
+    RefusedError,
+    TooLongError,
+    UnusableAnswerError,
+    Usage,
+    estimate_tokens,
+    resolve_llm,
+)
 from deepmemory.testing import ChatReply, Fault
 
 KEY = "sk-secret-of-the-test"
@@ -62,6 +73,32 @@ def test_usage_is_estimated_where_the_endpoint_tells_none(server):
     assert usage + Usage(1, 2) == Usage(3 + 4 + 1, 8, estimated=True)
 
 
+@pytest.mark.parametrize(
+    ("counted", "usage"),
+    [
+        ({"prompt_tokens": 70}, Usage(70, 6, estimated=True)),
+        ({"prompt_tokens": True, "completion_tokens": 50}, Usage(7, 50, estimated=True)),
+        ({"prompt_tokens": -1, "completion_tokens": "50"}, Usage(7, 6, estimated=True)),
+        ([], Usage(7, 6, estimated=True)),
+    ],
+)
+def test_what_the_endpoint_counts_is_believed_and_the_rest_estimated(server, counted, usage):
+    server.fail_next(Fault.altered(lambda reply: reply.update(usage=counted)))
+    assert OpenAIChat("m").complete(QUESTION).usage == usage
+
+
+def test_other_scripts_take_more_tokens():
+    assert estimate_tokens("") == 0
+    assert estimate_tokens("Räder") == 2
+    assert estimate_tokens("車輪と歯車の話") == 5
+
+
+def test_a_text_may_come_in_parts(server):
+    parts = [{"type": "text", "text": "Ice "}, {"type": "image"}, "is water."]
+    server.fail_next(Fault.altered(lambda reply: reply["choices"][0]["message"].update(content=parts)))
+    assert OpenAIChat("m").complete(QUESTION).text == "Ice is water."
+
+
 def test_a_stream_is_the_same_answer_in_pieces(server):
     model = OpenAIChat("m")
     assert streamed(model) == model.complete(QUESTION)
@@ -89,6 +126,25 @@ def test_an_endpoint_that_knows_no_schemas_is_told_in_words(server, script):
     assert "JSON schema" in server.requests[2].body["messages"][-1]["content"]
 
 
+def test_an_endpoint_that_does_not_say_what_it_refuses_is_tried_without_a_schema(server, script):
+    script.answers = [{"questions": []}, {"questions": []}]
+    server.fail_next(Fault.http(400, "bad request"))
+    model = OpenAIChat("m")
+    for _ in range(2):
+        assert model.complete(QUESTION, schema=SCHEMA).data == {"questions": []}
+    assert ["response_format" in request.body for request in server.requests] == [True, False, False]
+
+
+def test_a_conversation_that_is_refused_either_way_says_nothing_of_schemas(server, script):
+    script.answers = [{"questions": []}]
+    server.fail_next(Fault.http(400, "unsafe"), Fault.http(400, "unsafe"))
+    model = OpenAIChat("m")
+    with pytest.raises(RefusedError, match="unsafe"):
+        model.complete(QUESTION, schema=SCHEMA)
+    model.complete(QUESTION, schema=SCHEMA)
+    assert ["response_format" in request.body for request in server.requests] == [True, False, True]
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -112,6 +168,25 @@ def test_nonsense_is_an_error_that_tells_its_cost(server, script, answer, said):
         OpenAIChat("m").complete(QUESTION, schema=SCHEMA)
     assert caught.value.usage.prompt_tokens == 7
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "finish"),
+    [
+        ("ice is water", "ice is water", "stop"),
+        (ChatReply('{"questions": ["half', finish_reason="length"), '{"questions": ["half', "length"),
+        (ChatReply(None, refusal="I won't."), "I won't.", "refusal"),
+        (ChatReply("Ice", finish_reason="content_filter"), "Ice", "content_filter"),
+        (ChatReply(None), "", "stop"),
+    ],
+)
+def test_an_answer_that_can_not_be_used_is_there_all_the_same(server, script, answer, text, finish):
+    script.answers = [answer]
+    with pytest.raises(UnusableAnswerError) as caught:
+        OpenAIChat("m").complete(QUESTION, schema=SCHEMA)
+    completion = caught.value.completion
+    assert completion == Completion(text, None, caught.value.usage, finish)
+    assert not completion.usage.estimated
 
 
 @pytest.mark.parametrize(
@@ -145,10 +220,43 @@ def test_a_refusal_is_one_sentence(server, fault, said):
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault.http(401), DeniedError),
+        (Fault.http(403), DeniedError),
+        (Fault.http(404), DeniedError),
+        (Fault.http(429, "pay", code="insufficient_quota"), DeniedError),
+        (Fault.http(400), RefusedError),
+        (Fault.http(422), RefusedError),
+        (Fault.http(413), TooLongError),
+        (Fault.http(500), LLMError),
+    ],
+)
+def test_whose_fault_it_is(server, fault, kind):
+    server.fail_next(fault)
+    with pytest.raises(LLMError) as caught:
+        OpenAIChat("m", max_retries=0).complete(QUESTION)
+    assert type(caught.value) is kind
+    assert issubclass(TooLongError, RefusedError)
+
+
+def test_a_gateways_error_with_http_200_is_tried_again(server):
+    server.fail_next(Fault.raw(b'{"error": {"message": "overloaded"}}'))
+    model = OpenAIChat("m", max_retries=1)
+    assert model.complete(QUESTION).text == "You said: Is ice water?"
+    server.fail_next(*[Fault.raw(b'{"error": {"message": "overloaded"}}')] * 2)
+    assert "JSON that is no completion (overloaded)" in failure(lambda: model.complete(QUESTION))
+    assert len(server.requests) == 4
+
+
 def test_a_slow_endpoint_is_not_waited_for_forever(server):
     server.fail_next(Fault.slow(30))
     message = failure(lambda: OpenAIChat("m", timeout=0.2, max_retries=0).complete(QUESTION))
     assert "did not answer within 0.2 seconds" in message
+    server.fail_next(*[Fault.slow(30)] * 3)
+    message = failure(lambda: resolve_llm("openai:m", timeout=0.1).complete(QUESTION))
+    assert "did not answer within 0.1 seconds" in message
 
 
 def test_no_endpoint():

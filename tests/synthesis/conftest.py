@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from writer import write
 
-from deepmemory.synthesis import OpenAIChat
+from deepmemory.llm import OpenAIChat
 from deepmemory.testing import OpenAIServer
 
 

@@ -4,7 +4,8 @@ import sys
 
 from writer import documents
 
-from deepmemory.synthesis import FilterOptions, OpenAIChat, synthesize
+from deepmemory.llm import OpenAIChat
+from deepmemory.synthesis import FilterOptions, synthesize
 
 address, journal = sys.argv[1:]
 llm = OpenAIChat("chat-test", base_url=address, api_key="any")

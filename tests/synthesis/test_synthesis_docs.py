@@ -9,8 +9,8 @@ import typer
 from writer import documents, write
 
 from deepmemory.cli.app import app
+from deepmemory.llm import OpenAIChat
 from deepmemory.store import VectorStore
-from deepmemory.synthesis import OpenAIChat
 from deepmemory.testing import OpenAIServer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "queries.md").read_text(encoding="utf-8")
@@ -36,6 +36,7 @@ def test_the_python(tmp_path, monkeypatch):
         exec(blocks("python")[0], names)
         names["store"].close()
     assert len(names["questions"]) == len(names["relevances"]) > 0
+    assert names["train_questions"] + names["test_questions"] == names["questions"]
     assert len(names["train"]) + len(names["test"]) == len(names["made"].queries)
 
 

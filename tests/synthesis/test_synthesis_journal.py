@@ -13,7 +13,8 @@ from writer import documents, write
 
 from deepmemory.data import Document
 from deepmemory.errors import InputError, StorageError
-from deepmemory.synthesis import FilterOptions, OpenAIChat, Prices, synthesize
+from deepmemory.llm import OpenAIChat
+from deepmemory.synthesis import FilterOptions, Prices, synthesize
 from deepmemory.testing import OpenAIServer
 
 ALL = FilterOptions(near_duplicate=None)
@@ -81,7 +82,7 @@ def test_what_shapes_the_answer_is_part_of_the_key(server, model, tmp_path):
     assert asked(documents(2), per_document=2) == 2
     assert asked(documents(2), kinds=["claim"]) == 2
     assert asked(documents(2), examples=["as people ask"]) == 2
-    assert asked(documents(2), llm=model(temperature=1.0)) == 2
+    assert asked(documents(2), temperature=1.0) == 2
     assert asked(documents(2), seed=5) == 0, "the seed chooses among documents, not what a model is asked"
 
 
@@ -153,5 +154,5 @@ def test_a_full_disk_is_said_in_a_sentence(server, model, tmp_path):
 def test_the_journal_is_plain_lines(server, model, tmp_path):
     synthesize(documents(1), model(), journal=tmp_path / "j", filters=ALL)
     record = json.loads((tmp_path / "j").read_text())
-    assert set(record) == {"key", "text", "finish", "tokens_in", "tokens_out"}
+    assert set(record) == {"key", "text", "finish_reason", "usage"}
     assert json.loads(record["text"])["queries"]

@@ -3,7 +3,7 @@
 import pytest
 from writer import documents, write_as_text
 
-from deepmemory.synthesis import FilterOptions, LangChainChat, resolve_llm, synthesize
+from deepmemory.synthesis import FilterOptions, synthesize
 
 ALL = FilterOptions(near_duplicate=None)
 
@@ -12,11 +12,11 @@ def test_chat_openai_with_structured_output(server):
     openai = pytest.importorskip("langchain_openai")
     llm = openai.ChatOpenAI(model="chat-test", base_url=server.base_url, api_key="any", max_retries=0)
     made = synthesize(documents(3), llm, concurrency=1, filters=ALL)
-    assert made.generator == "langchain:ChatOpenAI:chat-test"
+    assert made.generator == "ChatOpenAI(chat-test)"
     assert made.documents == {"used": 3}
     assert len(made.queries) == 9
-    assert made.usage.counted
-    assert made.usage.tokens_in > 300
+    assert not made.usage.tokens.estimated
+    assert made.usage.tokens.prompt_tokens > 300
     assert server.requests[0].body["response_format"]["type"] == "json_schema"
 
 
@@ -26,7 +26,7 @@ def test_a_model_without_structured_output_is_asked_for_json_in_its_text():
     llm = models.FakeListChatModel(responses=[f"Well: {answer}"])
     made = synthesize(documents(1), llm, filters=ALL)
     assert made.questions == ["a query of mine"]
-    assert not made.usage.counted
+    assert made.usage.tokens.estimated
 
 
 def test_anything_with_invoke_will_do_and_its_failures_are_a_documents_own():
@@ -43,5 +43,4 @@ def test_anything_with_invoke_will_do_and_its_failures_are_a_documents_own():
 
     made = synthesize(documents(3), Odd(), concurrency=1, filters=ALL)
     assert made.documents == {"used": 2, "failed": 1}
-    assert made.problems == ("langchain:Odd failed: ConnectionResetError: reset by peer",)
-    assert isinstance(resolve_llm(Odd()), LangChainChat)
+    assert made.problems == ("the language model Odd failed: ConnectionResetError: reset by peer",)

@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from writer import documents, text_in, write, write_as_text
+from writer import TOPICS, documents, text_in, write, write_as_text
 
 from deepmemory.data import Document
 from deepmemory.errors import InputError, LLMError
-from deepmemory.synthesis import KINDS, FilterOptions, OpenAIChat, Prices, estimate, generate_queries, synthesize
+from deepmemory.llm import OpenAIChat
+from deepmemory.synthesis import KINDS, FilterOptions, Prices, estimate, generate_queries, synthesize
 from deepmemory.testing import ChatReply, Fault, OpenAIServer
 
 ALL = FilterOptions(near_duplicate=None)
@@ -24,7 +25,7 @@ def test_every_document_is_asked_about_once_for_queries_of_every_kind(server, mo
 
 
 def test_structured_output_is_asked_for(server, model):
-    synthesize(documents(1), model(temperature=0.5), kinds=["claim"])
+    synthesize(documents(1), model(), kinds=["claim"], temperature=0.5)
     body = server.requests[0].body
     assert body["temperature"] == 0.5
     wrapped = body["response_format"]["json_schema"]
@@ -182,16 +183,18 @@ def test_an_endpoint_that_dies_on_the_way_leaves_what_it_gave(server, model):
 def test_tokens_and_cost_are_those_that_the_endpoint_counts(server, model):
     made = synthesize(documents(3), model(), prices=Prices(2.0, 10.0), filters=ALL)
     assert made.usage.replies == 3
-    assert made.usage.counted
-    assert made.usage.cost == pytest.approx((2 * made.usage.tokens_in + 10 * made.usage.tokens_out) / 1e6)
-    assert made.usage.tokens_in > 300
+    assert not made.usage.tokens.estimated
+    assert made.usage.cost == pytest.approx(
+        (2 * made.usage.tokens.prompt_tokens + 10 * made.usage.tokens.completion_tokens) / 1e6
+    )
+    assert made.usage.tokens.prompt_tokens > 300
 
 
 def test_an_endpoint_that_counts_nothing_is_estimated_and_marked(server, model):
     server.fail_next(Fault.altered(lambda reply: reply.pop("usage")))
     made = synthesize(documents(2), model(), concurrency=1, filters=ALL)
-    assert not made.usage.counted
-    assert made.usage.tokens_in > 200
+    assert made.usage.tokens.estimated
+    assert made.usage.tokens.prompt_tokens > 200
 
 
 def test_the_estimate_beforehand_asks_nothing_and_is_near(server, model):
@@ -200,7 +203,7 @@ def test_the_estimate_beforehand_asks_nothing_and_is_near(server, model):
     after = synthesize(documents(), model(), prices=Prices(1.0, 1.0), filters=ALL).usage
     assert before.replies == after.replies == 12
     assert after.cost / 2 < before.cost < 2 * after.cost
-    assert not before.counted
+    assert before.tokens.estimated
 
 
 def test_a_budget_is_not_exceeded(server, model):
@@ -218,6 +221,39 @@ def test_the_tutorials_own_call(server, model):
     assert len(questions) == len(relevances) == 10
     assert all(isinstance(question, str) for question in questions)
     assert all(len(one) == 1 and one[0][0] in ids and one[0][1] == 1 for one in relevances)
+
+
+def test_the_tutorials_split_by_position_is_a_random_one(server, model):
+    docs = [document.text for document in documents()]
+    ids = [document.id for document in documents()]
+
+    def made(seed):
+        questions, relevances = generate_queries(docs, ids, 48, model(), seed=seed, per_document=4, filters=ALL)
+        sources = [relevance[0][0] for relevance in relevances]
+        # Each question still stands beside the document that it is about.
+        assert all(sources[row] == ids[_topic_of(question)] for row, question in enumerate(questions))
+        return questions, sources
+
+    questions, sources = made(seed=0)
+    assert sorted(sources) == sorted(ids * 4)
+    train, test = set(sources[:24]), set(sources[24:])
+    assert len(train & test) >= 8, "few documents of twelve have all four questions on one side"
+    assert made(seed=0) == (questions, sources)
+    other, _ = made(seed=1)
+    assert other != questions
+    assert sorted(other) == sorted(questions)
+
+
+def test_fewer_than_were_made_are_drawn_from_all_documents(server, model):
+    made = synthesize(documents(), model(), n=24, per_document=4, filters=ALL)
+    assert made.counts["kept"] == 48
+    assert len({one.source_id for one in made.queries}) > 8, "the first 24 would be those of six documents"
+
+
+def _topic_of(question: str) -> int:
+    """The place of the document that a made question has its words from."""
+    words = set(question.split())
+    return max(range(len(TOPICS)), key=lambda place: len(words & set(TOPICS[place].split())))
 
 
 def test_no_more_documents_are_asked_about_than_the_number_needs(server, model):
@@ -261,6 +297,14 @@ def test_documents_that_the_endpoint_finds_too_large_do_not_stop_the_run(server,
     made = synthesize(documents(), model(), concurrency=1, filters=ALL)
     assert made.documents == {"used": 5, "failed": 7}
     assert len(server.requests) == 12
+
+
+def test_documents_that_the_endpoint_refuses_do_not_stop_the_run(server, model):
+    server.fail_next(None, *[Fault.http(400, "unsafe")] * 14)
+    made = synthesize(documents(), model(), concurrency=1, filters=ALL)
+    assert made.documents == {"used": 5, "failed": 7}
+    assert len(server.requests) == 5 + 14, "with a schema and without, as it doesn't say what it refuses"
+    assert "response_format" in server.requests[-1].body
 
 
 def test_nothing_at_all_is_one_sentence_whatever_the_reason(model):

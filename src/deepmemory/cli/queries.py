@@ -13,8 +13,9 @@ from deepmemory.cli.output import print_json, print_table, print_warning, progre
 from deepmemory.errors import InputError
 
 if TYPE_CHECKING:
+    from deepmemory.llm import ChatModel
     from deepmemory.store import VectorStore
-    from deepmemory.synthesis import ChatModel, FilterOptions, OutputFormat, Prices, Synthesis, Usage
+    from deepmemory.synthesis import FilterOptions, OutputFormat, Prices, Spent, Synthesis
 
 __all__ = ["queries"]
 
@@ -121,12 +122,9 @@ def _prices(price_in: float | None, price_out: float | None, budget: float | Non
 
 
 def _model(llm: str, timeout: float) -> "ChatModel | None":
-    from deepmemory.synthesis import OpenAIChat, resolve_llm
+    from deepmemory.llm import resolve_llm
 
-    if llm == _EXTRACTIVE:
-        return None
-    kind, _, name = llm.partition(":")
-    return OpenAIChat(name.strip(), timeout=timeout) if kind == "openai" and name.strip() else resolve_llm(llm)
+    return None if llm == _EXTRACTIVE else resolve_llm(llm, timeout=timeout)
 
 
 def _filters(llm: str, round_trip: int | None) -> "FilterOptions | None":
@@ -164,13 +162,13 @@ def _write(opened: "VectorStore", made: "Synthesis", out: Path, form: "OutputFor
     write_queries(out, made, form, documents=list(opened.documents()) if needs_documents else ())
 
 
-def _print_estimate(llm: str, usage: "Usage", as_json: bool) -> None:
+def _print_estimate(llm: str, spent: "Spent", as_json: bool) -> None:
     if as_json:
-        print_json(_usage_record(usage))
+        print_json(_spent_record(spent))
     elif llm == _EXTRACTIVE:
         typer.echo("Extractive queries ask no model and cost nothing.")
     else:
-        typer.echo(f"At most, about: {_usage_text(usage)}. Nothing was asked.")
+        typer.echo(f"At most, about: {_spent_text(spent)}. Nothing was asked.")
 
 
 def _print_summary(made: "Synthesis", out: Path, llm: str, store: str) -> None:
@@ -194,29 +192,33 @@ def _print_summary(made: "Synthesis", out: Path, llm: str, store: str) -> None:
             )
         )
     else:
-        typer.echo(f"Paid for: {_usage_text(made.usage)}")
+        typer.echo(f"Paid for: {_spent_text(made.usage)}")
         if made.reused.replies:
-            typer.echo(f"Paid for earlier: {_usage_text(made.reused)}")
+            typer.echo(f"Paid for earlier: {_spent_text(made.reused)}")
     queries_are = "query is" if len(made.queries) == 1 else "queries are"
     typer.echo(f"{len(made.queries):,} {queries_are} in {out}.")
     where = "" if store == DEFAULT_STORE else f" --store {shell_word(store)}"
     typer.echo(f"To learn from them: deepmemory train --queries {shell_word(str(out))}{where}")
 
 
-def _usage_text(usage: "Usage") -> str:
-    about = "" if usage.counted else ", partly estimated"
-    cost = "" if usage.cost is None else f", cost {usage.cost:,.4f}"
-    plural = "y" if usage.replies == 1 else "ies"
-    return f"{usage.replies:,} repl{plural}, {usage.tokens_in:,} tokens in and {usage.tokens_out:,} out{cost}{about}"
+def _spent_text(spent: "Spent") -> str:
+    tokens = spent.tokens
+    about = ", partly estimated" if tokens.estimated else ""
+    cost = "" if spent.cost is None else f", cost {spent.cost:,.4f}"
+    plural = "y" if spent.replies == 1 else "ies"
+    return (
+        f"{spent.replies:,} repl{plural}, {tokens.prompt_tokens:,} tokens in and "
+        f"{tokens.completion_tokens:,} out{cost}{about}"
+    )
 
 
-def _usage_record(usage: "Usage") -> dict[str, Any]:
+def _spent_record(spent: "Spent") -> dict[str, Any]:
     return {
-        "replies": usage.replies,
-        "tokens_in": usage.tokens_in,
-        "tokens_out": usage.tokens_out,
-        "cost": usage.cost,
-        "counted": usage.counted,
+        "replies": spent.replies,
+        "tokens_in": spent.tokens.prompt_tokens,
+        "tokens_out": spent.tokens.completion_tokens,
+        "cost": spent.cost,
+        "counted": not spent.tokens.estimated,
     }
 
 
@@ -227,7 +229,7 @@ def _record(made: "Synthesis", out: Path) -> dict[str, Any]:
         "queries": len(made.queries),
         "counts": dict(made.counts),
         "documents": dict(made.documents),
-        "usage": _usage_record(made.usage),
-        "reused": _usage_record(made.reused),
+        "usage": _spent_record(made.usage),
+        "reused": _spent_record(made.reused),
         "problems": list(made.problems),
     }

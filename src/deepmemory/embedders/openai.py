@@ -1,6 +1,5 @@
 """Embeddings from OpenAI, or from anything that speaks its protocol: vLLM, Ollama, LiteLLM, TEI, Azure."""
 
-import importlib.util
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from deepmemory.embedders.base import Embedder
 from deepmemory.embedders.checks import check_texts, no_vectors
 from deepmemory.embedders.openai_reply import vectors_from_reply
 from deepmemory.endpoint import Access, Endpoint, Route
-from deepmemory.errors import EmbedderError, InputError, MissingExtraError
+from deepmemory.errors import EmbedderError, InputError
 from deepmemory.progress import Progress
 
 if TYPE_CHECKING:
@@ -74,14 +73,7 @@ class OpenAIEmbedder(Embedder):
             "concurrency": concurrency,
             "batch_size": batch_size,
         }
-        problems = [*access.problems("the embeddings endpoint")]
-        problems += [f"{name} must be positive, found {number!r}" for name, number in positive.items() if number <= 0]
-        if max_retries < 0:
-            problems.append(f"max_retries must be 0 or more, found {max_retries!r}")
-        if problems:
-            raise InputError(problems)
-        if importlib.util.find_spec("openai") is None:
-            raise MissingExtraError(f"the embedder 'openai:{model}'", "openai")
+        access.check(_ROUTE.kind, f"the embedder 'openai:{model}'", positive=positive, max_retries=max_retries)
         self._model = model
         self._concurrency = concurrency
         self._batch_size = batch_size

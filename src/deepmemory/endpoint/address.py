@@ -1,10 +1,13 @@
 """Where an OpenAI-compatible API is, and the key that it wants."""
 
+import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
+
+from deepmemory.errors import InputError, MissingExtraError
 
 __all__ = ["OPENAI_URL", "Access"]
 
@@ -13,7 +16,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """An address and a key; whether they make sense is asked with `problems`.
+    """An address and a key; whether they make sense is asked with `check`.
 
     Attributes:
         base_url: such as ``http://localhost:8000/v1``.
@@ -34,14 +37,31 @@ class Access:
         """Whether it is OpenAI itself, which lets nobody in without a key."""
         return not self.api_key and self.base_url.rstrip("/") == OPENAI_URL
 
-    def problems(self, what: str) -> Iterator[str]:
-        """What no request could be sent with.
+    def check(self, kind: str, client: str, *, positive: Mapping[str, float], max_retries: int) -> None:
+        """Refuse what no request could be sent with.
 
         Args:
-            what: is behind the address, such as ``the embeddings endpoint``.
+            kind: of endpoint, such as ``embeddings endpoint``.
+            client: who asks it, such as ``the embedder 'openai:MODEL'``.
+            positive: settings that must be more than 0, by name.
+            max_retries: 0 or more.
+
+        Raises:
+            InputError: the address, the key or a number makes no sense.
+            MissingExtraError: the ``openai`` package is not installed.
         """
+        problems = [*self._problems(kind)]
+        problems += [f"{name} must be positive, found {number!r}" for name, number in positive.items() if number <= 0]
+        if max_retries < 0:
+            problems.append(f"max_retries must be 0 or more, found {max_retries!r}")
+        if problems:
+            raise InputError(problems)
+        if importlib.util.find_spec("openai") is None:
+            raise MissingExtraError(client, "openai")
+
+    def _problems(self, kind: str) -> Iterator[str]:
         if not _is_web_address(self.base_url):
-            yield f"the base URL of {what} must be like https://host/v1: see OPENAI_BASE_URL"
+            yield f"the base URL of the {kind} must be like https://host/v1: see OPENAI_BASE_URL"
         if not self.api_key.isascii() or not self.api_key.isprintable():
             yield "the API key holds characters that no HTTP header can carry: see OPENAI_API_KEY"
 

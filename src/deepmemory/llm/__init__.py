@@ -3,16 +3,29 @@
 from typing import Any
 
 from deepmemory.errors import InputError
-from deepmemory.llm.base import ChatModel, Completion, Message, UnusableAnswerError, Usage, estimate_tokens
+from deepmemory.llm.base import (
+    ChatModel,
+    Completion,
+    DeniedError,
+    Message,
+    RefusedError,
+    TooLongError,
+    UnusableAnswerError,
+    Usage,
+    estimate_tokens,
+)
 from deepmemory.llm.langchain import LangChainChat
 from deepmemory.llm.openai import OpenAIChat
 
 __all__ = [
     "ChatModel",
     "Completion",
+    "DeniedError",
     "LangChainChat",
     "Message",
     "OpenAIChat",
+    "RefusedError",
+    "TooLongError",
     "UnusableAnswerError",
     "Usage",
     "estimate_tokens",
@@ -20,15 +33,16 @@ __all__ = [
 ]
 
 
-def resolve_llm(spec: Any) -> ChatModel:
+def resolve_llm(spec: Any, *, timeout: float = 60.0) -> ChatModel:
     """The language model that someone means; nothing is sent yet.
 
     Args:
         spec: ``"openai:MODEL"``, with the address in ``OPENAI_BASE_URL`` and the key in ``OPENAI_API_KEY``; a LangChain
             chat model; or a `ChatModel`, which is returned as it is.
+        timeout: seconds to wait for a reply of a model that is made here, of its name.
 
     Raises:
-        InputError: the specification is none of these.
+        InputError: the specification is none of these, or the timeout makes no sense.
         MissingExtraError: the packages that the model needs are not installed.
     """
     if isinstance(spec, ChatModel):
@@ -36,8 +50,8 @@ def resolve_llm(spec: Any) -> ChatModel:
     if isinstance(spec, str):
         kind, colon, model = spec.partition(":")
         if kind == "openai" and colon and model.strip():
-            return OpenAIChat(model.strip())
-    elif not isinstance(spec, type) and all(callable(getattr(spec, method, None)) for method in ("invoke", "stream")):
+            return OpenAIChat(model.strip(), timeout=timeout)
+    elif not isinstance(spec, type) and callable(getattr(spec, "invoke", None)):
         return LangChainChat(spec)
     found = repr(spec) if isinstance(spec, str) else f"an object of type {type(spec).__name__}"
     raise InputError(f"unknown language model {found}: expected 'openai:MODEL' or a LangChain chat model")

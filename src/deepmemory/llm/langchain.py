@@ -1,21 +1,36 @@
 """A LangChain chat model as a `ChatModel`."""
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Event
 from typing import Any, NoReturn
 
 from deepmemory.errors import DeepMemoryError, LLMError
 from deepmemory.llm.base import ChatModel, Completion, Message, UnusableAnswerError, Usage
-from deepmemory.llm.openai_reply import refuse_declined
+from deepmemory.llm.openai_reply import finished, text_in
 from deepmemory.llm.schema import in_words, structured
 
 __all__ = ["LangChainChat"]
 
+_FINISHES = {
+    "content_filter": "content_filter",
+    "length": "length",
+    "max_tokens": "length",
+    "MAX_TOKENS": "length",
+    "refusal": "refusal",
+}
+"""Why answers end, as vendors call it, and as OpenAI does; all else is an answer that is whole."""
+
+_NOT_TAKEN = re.compile(r"unexpected keyword argument '(\w+)'")
+
 
 class LangChainChat(ChatModel):
-    """An object with LangChain's ``invoke`` and ``stream``; how often it tries again is its own matter."""
+    """An object with LangChain's ``invoke``; how often it tries again is its own matter.
+
+    LangChain itself is not imported.
+    """
 
     def __init__(self, model: Any, *, name: str | None = None) -> None:
         """Wrap it.
@@ -27,11 +42,18 @@ class LangChainChat(ChatModel):
         self._model = model
         self._name = name or _name_of(model)
         self._binds_schemas = callable(getattr(model, "with_structured_output", None))
+        self._refused: set[str] = set()  # options that this model does not take
 
     @property
     def name(self) -> str:
         """Its class and model, such as ``ChatOpenAI(gpt-4o-mini)``."""
         return self._name
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The temperature that it was made with, where it has one."""
+        temperature = getattr(self._model, "temperature", None)
+        return {"temperature": temperature if isinstance(temperature, int | float) else None}
 
     def complete(
         self,
@@ -44,27 +66,30 @@ class LangChainChat(ChatModel):
     ) -> Completion:
         """Let the model answer; see `ChatModel.complete`.
 
-        A schema goes through the model's own structured output, and is told in words to a model that has none.
+        A schema goes through the model's own structured output, and is told in words to a model that has none. Options
+        that it takes no argument for are left out.
         """
         if stop is not None and stop.is_set():
             raise LLMError(f"a request to {self._name} was stopped because another one failed")
         options = _options(max_tokens, temperature)
         if schema is not None:
             return self._structured(messages, schema, options)
-        try:
-            reply = self._model.invoke(_pairs(messages), **options)
-        except Exception as error:
-            self._fail(error)
+        reply = self._invoke(self._model, messages, options)
         return self._completion(messages, _text_of(reply), reply)
 
     def stream(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
     ) -> Iterator[str | Completion]:
-        """Let the model answer piece by piece; see `ChatModel.stream`."""
+        """Let the model answer piece by piece, or in one where it has no ``stream``; see `ChatModel.stream`."""
+        if not callable(getattr(self._model, "stream", None)):
+            completion = self.complete(messages, max_tokens=max_tokens, temperature=temperature)
+            yield completion.text
+            yield completion
+            return
         pieces: list[str] = []
         last: Any = None
         try:
-            for chunk in self._model.stream(_pairs(messages), **_options(max_tokens, temperature)):
+            for chunk in self._taking(_streaming(self._model), messages, _options(max_tokens, temperature)):
                 last = chunk if last is None else last + chunk
                 if piece := _text_of(chunk):
                     pieces.append(piece)
@@ -83,35 +108,40 @@ class LangChainChat(ChatModel):
         if self._binds_schemas:
             try:
                 bound = self._model.with_structured_output(titled, include_raw=True)
-            except NotImplementedError:
-                self._binds_schemas = False
-        told = messages if bound else [*messages, Message("system", in_words(schema))]
-        try:
-            reply = (bound or self._model).invoke(_pairs(told), **options)
-        except Exception as error:
-            self._fail(error)
+            except (NotImplementedError, TypeError, ValueError):
+                self._binds_schemas = False  # models without it inherit a method that only raises
+        told = messages if bound else in_words(messages, schema)
+        reply = self._invoke(bound or self._model, told, options)
         raw = reply["raw"] if bound else reply
         parsed = reply["parsed"] if bound else None
         text = _text_of(raw) if parsed is None else json.dumps(parsed, ensure_ascii=False)
-        completion = self._completion(messages, text, raw)
-        if completion.finish_reason == "length":
-            raise UnusableAnswerError(
-                f"the answer of {self._name} was cut off; let it have more tokens", completion.usage
-            )
-        return replace(completion, data=structured(text, schema, self._name, completion.usage))
+        return structured(self._completion(told, text, raw), schema, self._name)
+
+    def _invoke(self, model: Any, messages: Sequence[Message], options: Mapping[str, Any]) -> Any:
+        try:
+            return self._taking(model.invoke, messages, options)
+        except Exception as error:  # whatever a vendor's client raises
+            self._fail(error)
+
+    def _taking(self, call: Callable[..., Any], messages: Sequence[Message], options: Mapping[str, Any]) -> Any:
+        """Call, without the options that were refused before, or are now."""
+        while True:
+            taken = {name: value for name, value in options.items() if name not in self._refused}
+            try:
+                return call(_pairs(messages), **taken)
+            except TypeError as error:
+                blamed = _NOT_TAKEN.search(str(error))
+                if blamed is None or blamed[1] not in taken:
+                    raise
+                self._refused.add(blamed[1])
 
     def _completion(self, messages: Sequence[Message], text: str, reply: Any) -> Completion:
         counted = getattr(reply, "usage_metadata", None) or {}
-        usage = (
-            Usage(int(counted["input_tokens"]), int(counted["output_tokens"]))
-            if "input_tokens" in counted and "output_tokens" in counted
-            else Usage.estimate(messages, text)
-        )
+        usage = Usage.told(counted.get("input_tokens"), counted.get("output_tokens"), messages, text)
         about = getattr(reply, "response_metadata", None) or {}
-        finish = str(about.get("finish_reason") or about.get("stop_reason") or "stop")
+        reason = str(about.get("finish_reason") or about.get("stop_reason") or "stop")
         refusal = (getattr(reply, "additional_kwargs", None) or {}).get("refusal")
-        refuse_declined(self._name, refusal, finish, usage)
-        return Completion(text, None, usage, "length" if finish in ("length", "max_tokens", "MAX_TOKENS") else "stop")
+        return finished(self._name, text, usage, _FINISHES.get(reason, "stop"), refusal)
 
     def _fail(self, error: Exception) -> NoReturn:
         if isinstance(error, DeepMemoryError):
@@ -130,12 +160,17 @@ def _options(max_tokens: int | None, temperature: float | None) -> dict[str, Any
 
 
 def _text_of(reply: Any) -> str:
-    """The text of a message; of a list of parts, the parts that are text."""
-    content = getattr(reply, "content", reply)
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    return "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in parts)
+    return text_in(getattr(reply, "content", reply)) or ""
+
+
+def _streaming(model: Any) -> Callable[..., Iterator[Any]]:
+    """The model's ``stream``, whose refusal of an option comes with the call instead of with the first piece."""
+
+    def stream(*arguments: Any, **options: Any) -> Iterator[Any]:
+        chunks = iter(model.stream(*arguments, **options))
+        return itertools.chain(list(itertools.islice(chunks, 1)), chunks)
+
+    return stream
 
 
 def _name_of(model: object) -> str:

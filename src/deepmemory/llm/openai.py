@@ -1,16 +1,22 @@
 """Chat with a model behind OpenAI's API, or behind anything that speaks its protocol: vLLM, Ollama, LiteLLM, Azure."""
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from deepmemory.endpoint import Access, Endpoint, Route, complaint
-from deepmemory.errors import InputError, LLMError, MissingExtraError
-from deepmemory.llm.base import ChatModel, Completion, Message, UnusableAnswerError
+from deepmemory.errors import LLMError
+from deepmemory.llm.base import (
+    ChatModel,
+    Completion,
+    DeniedError,
+    Message,
+    RefusedError,
+    TooLongError,
+    UnusableAnswerError,
+)
 from deepmemory.llm.openai_reply import Gathered, completion_from_reply
 from deepmemory.llm.schema import in_words, structured
 
@@ -21,10 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["OpenAIChat"]
 
 
-class _TooLongError(LLMError):
-    """The conversation is longer than the endpoint takes."""
-
-
 _CAN_BE_LEFT_OUT = {
     "response_format": ("response_format", "schema"),
     "stream_options": ("stream_options",),
@@ -32,7 +34,9 @@ _CAN_BE_LEFT_OUT = {
 }
 """Options, and what a refusal of one speaks of."""
 
-_ROUTE = Route("/chat/completions", "chat endpoint", LLMError, _TooLongError)
+_ROUTE = Route(
+    "/chat/completions", "chat endpoint", LLMError, too_large=TooLongError, refused=RefusedError, denied=DeniedError
+)
 
 
 class OpenAIChat(ChatModel):
@@ -65,15 +69,8 @@ class OpenAIChat(ChatModel):
             MissingExtraError: the ``openai`` package is not installed.
         """
         access = Access.of(base_url, api_key)
-        problems = [*access.problems("the chat endpoint")]
-        if timeout <= 0:
-            problems.append(f"timeout must be positive, found {timeout!r}")
-        if max_retries < 0:
-            problems.append(f"max_retries must be 0 or more, found {max_retries!r}")
-        if problems:
-            raise InputError(problems)
-        if importlib.util.find_spec("openai") is None:
-            raise MissingExtraError(f"the language model 'openai:{model}'", "openai")
+        client = f"the language model 'openai:{model}'"
+        access.check(_ROUTE.kind, client, positive={"timeout": timeout}, max_retries=max_retries)
         self._model = model
         self._timeout = timeout
         self._endpoint = Endpoint(model, access, _ROUTE, timeout=timeout, max_retries=max_retries)
@@ -84,6 +81,11 @@ class OpenAIChat(ChatModel):
     def name(self) -> str:
         """``openai:`` and the model."""
         return f"openai:{self._model}"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The address."""
+        return {"address": self._endpoint.address}
 
     def complete(
         self,
@@ -97,7 +99,7 @@ class OpenAIChat(ChatModel):
         """Let the model answer; see `ChatModel.complete`.
 
         What the endpoint refuses of ``temperature`` and JSON schemas (HTTP 400 or 422) is not sent again; a schema is
-        told in words from then on.
+        told in words from then on. Where it doesn't say what it refuses, a second try without the schema tells.
         """
         options = _options(self._model, max_tokens, temperature)
         if schema is not None:
@@ -111,8 +113,7 @@ class OpenAIChat(ChatModel):
         completion = self._endpoint.ask(send, stop or Event())
         if schema is None:
             return completion
-        self._refuse_cut_off(completion)
-        return replace(completion, data=structured(completion.text, schema, self.name, completion.usage))
+        return structured(completion, schema, self.name)
 
     def stream(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
@@ -133,6 +134,10 @@ class OpenAIChat(ChatModel):
                     yield piece
         yield gathered.completion(messages)
 
+    def close(self) -> None:
+        """Close idle connections; the next request opens others."""
+        self._endpoint.close()
+
     def _create(
         self,
         create: Callable[..., Any],
@@ -143,18 +148,25 @@ class OpenAIChat(ChatModel):
         """Send a request, without the options that were refused before, or are now."""
         import openai
 
+        suspected: set[str] = set()
         while True:
-            taken = {name: value for name, value in options.items() if name not in self._refused}
+            taken = {name: value for name, value in options.items() if name not in self._refused | suspected}
             told = messages
             if schema is not None and "response_format" not in taken:
-                told = [*messages, Message("system", in_words(schema))]
+                told = in_words(messages, schema)
             try:
-                return create(messages=_as_json(told), **taken)
+                reply = create(messages=_as_json(told), **taken)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 blamed = _blamed(str(error), taken)
-                if blamed is None:
+                if blamed is not None:
+                    self._refused.add(blamed)
+                elif "response_format" in taken:
+                    suspected.add("response_format")  # or it is this conversation that is refused: the next try tells
+                else:
                     raise
-                self._refused.add(blamed)
+            else:
+                self._refused |= suspected
+                return reply
 
     def _chunks(self, stream: "openai.Stream[ChatCompletionChunk]") -> "Iterator[ChatCompletionChunk]":
         """The chunks; what goes wrong on the way is one sentence."""
@@ -177,14 +189,6 @@ class OpenAIChat(ChatModel):
         else:
             why = complaint(str(error.__cause__ or error), self._secret)
         raise UnusableAnswerError(f"the answer of {self._endpoint.address} broke off ({why})") from None
-
-    def _refuse_cut_off(self, completion: Completion) -> None:
-        if completion.finish_reason == "length":
-            raise UnusableAnswerError(
-                f"the answer of {self.name} was cut off after {completion.usage.completion_tokens} tokens; "
-                "let it have more",
-                completion.usage,
-            )
 
 
 def _blamed(said: str, options: Mapping[str, Any]) -> str | None:

@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from deepmemory.llm.base import UnusableAnswerError, Usage
+from deepmemory.llm.base import Completion, Message, UnusableAnswerError
 
 __all__ = ["in_words", "structured"]
 
@@ -22,37 +23,49 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def in_words(schema: Mapping[str, Any]) -> str:
-    """What to tell a model that can't be held to a schema by its endpoint."""
-    return (
-        "Answer with one JSON value that follows this JSON schema, and nothing else:\n"
+def in_words(messages: Sequence[Message], schema: Mapping[str, Any]) -> list[Message]:
+    """What to ask a model that can't be held to a schema by its endpoint.
+
+    The schema goes into the last message: some models take no message of the system's after one of the user's.
+    """
+    *before, last = messages
+    told = (
+        f"{last.content}\n\nAnswer with one JSON value that follows this JSON schema, and nothing else:\n"
         f"{json.dumps(schema, ensure_ascii=False)}"
     )
+    return [*before, replace(last, content=told)]
 
 
-def structured(text: str, schema: Mapping[str, Any], source: str, usage: Usage) -> Any:
-    """The JSON value in an answer.
+def structured(completion: Completion, schema: Mapping[str, Any], source: str) -> Completion:
+    """An answer with the JSON value in its text.
 
     Args:
-        text: the answer; a Markdown fence around the JSON is taken off.
+        completion: the answer; a Markdown fence around the JSON is taken off.
         schema: what it must follow. Types, required properties, items, ``enum`` and ``$ref`` are looked at.
         source: who answered, as the subject of a sentence.
-        usage: what it cost, for the error.
 
     Raises:
-        UnusableAnswerError: it is no JSON, or does not follow the schema.
+        UnusableAnswerError: it was cut off, is no JSON, or does not follow the schema.
     """
+    text = completion.text
+    if completion.finish_reason == "length":
+        raise UnusableAnswerError(
+            f"the answer of {source} was cut off after {completion.usage.completion_tokens} tokens; let it have more",
+            completion,
+        )
     fenced = _FENCED.match(text)
     try:
         value = json.loads(fenced[1] if fenced else text)
     except (ValueError, RecursionError):
         raise UnusableAnswerError(
-            f"{source} answered with no JSON, which was asked for ({_shown(text)})", usage
+            f"{source} answered with no JSON, which was asked for ({_shown(text)})", completion
         ) from None
     problem = next(_problems(value, schema, schema, "the answer"), None)
     if problem:
-        raise UnusableAnswerError(f"{source} answered with JSON of another shape: {problem} ({_shown(text)})", usage)
-    return value
+        raise UnusableAnswerError(
+            f"{source} answered with JSON of another shape: {problem} ({_shown(text)})", completion
+        )
+    return replace(completion, data=value)
 
 
 def _problems(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], where: str) -> Iterator[str]:

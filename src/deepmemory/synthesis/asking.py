@@ -8,15 +8,23 @@ from dataclasses import dataclass, field
 
 from deepmemory.data import Document
 from deepmemory.errors import LLMError
+from deepmemory.llm import (
+    ChatModel,
+    Completion,
+    DeniedError,
+    Message,
+    RefusedError,
+    UnusableAnswerError,
+    Usage,
+    estimate_tokens,
+)
 from deepmemory.progress import Progress
 from deepmemory.synthesis.journal import Journal, reply_key
-from deepmemory.synthesis.llm import Answer, ChatModel, DeniedError, DocumentRefusedError
-from deepmemory.synthesis.model import Generated, Kind, Prices, Usage, total
+from deepmemory.synthesis.model import Generated, Kind, Prices
 from deepmemory.synthesis.prompts import (
     PROMPT_VERSION,
     UNUSABLE,
-    UnusableAnswerError,
-    estimated_tokens,
+    NoQueriesError,
     messages_for,
     queries_in,
     schema_for,
@@ -26,6 +34,7 @@ __all__ = ["Asked", "Asker", "Request"]
 
 _ATTEMPTS = 2  # a model that answered nonsense is asked once more, and its second answer is final
 _FAILURES_IN_A_ROW = 5  # of the endpoint, each after all its retries: it is down, and not the documents at fault
+_TOKENS_AROUND = 8  # what a chat adds to each message, about
 _UNUSABLE_AT_FIRST = 10  # answers without a single query while none has been usable: the model can't do it
 
 
@@ -38,21 +47,23 @@ class Request:
         kinds: in turn.
         examples: queries of real users.
         seed: of the choice among the examples.
+        temperature: of the model; None leaves it to the model.
     """
 
     n: int
     kinds: tuple[Kind, ...]
     examples: tuple[str, ...] = ()
     seed: int = 0
+    temperature: float | None = None
 
-    def messages(self, document: Document) -> list[dict[str, str]]:
+    def messages(self, document: Document) -> list[Message]:
         """What the model is sent."""
         return messages_for(document, self.n, self.kinds, self.examples, self.seed)
 
-    def estimate(self, document: Document, prices: Prices | None) -> Usage:
+    def estimate(self, document: Document) -> Usage:
         """What one reply is going to take, about."""
-        tokens_in = sum(estimated_tokens(message["content"]) for message in self.messages(document))
-        return total([Usage(1, tokens_in, 15 + 30 * self.n, counted=False)], prices)
+        read = sum(_TOKENS_AROUND + estimate_tokens(message.content) for message in self.messages(document))
+        return Usage(read, 15 + 30 * self.n, estimated=True)
 
     @property
     def most_tokens(self) -> int:
@@ -113,6 +124,7 @@ class Asker:
             "kinds": list(request.kinds),
             "examples": list(request.examples),
             "seed": request.seed if request.examples else 0,
+            "asked_temperature": request.temperature,
         }
 
     def queries(self, documents: Sequence[Document], progress: Progress | None = None) -> list[list[Generated]]:
@@ -168,7 +180,7 @@ class Asker:
         self.asked.failures["failed"] += 1
         if str(error) not in self.asked.problems:
             self.asked.problems.append(str(error))
-        if not isinstance(error, DocumentRefusedError) or not self.asked.answered:
+        if not isinstance(error, RefusedError) or not self.asked.answered:
             self._in_a_row += 1
         if isinstance(error, DeniedError) or self._in_a_row >= _FAILURES_IN_A_ROW:
             self._stop(str(error), stop)
@@ -208,7 +220,7 @@ class Asker:
     def _outcome(self, document: Document, stop: threading.Event) -> list[Generated] | Exception:
         try:
             return self._one(document, stop)
-        except (_NotAskedError, UnusableAnswerError, LLMError) as error:
+        except (_NotAskedError, NoQueriesError, LLMError) as error:
             return error
 
     def _one(self, document: Document, stop: threading.Event) -> list[Generated]:
@@ -219,29 +231,35 @@ class Asker:
             if key not in self._accounted:  # a text that two documents share is paid for, and counted, once
                 self._accounted.add(key)
                 for answer in kept:
-                    self._account(document, answer, self.asked.reused)
-        problem = UnusableAnswerError("nonsense")
+                    self._account(answer, self.asked.reused)
+        problem = NoQueriesError("nonsense")
         for attempt in range(max(_ATTEMPTS, len(kept))):
             answer = kept[attempt] if attempt < len(kept) else self._pay(document, key, stop)
             try:
                 return queries_in(answer, document, self._request.n, self._request.kinds)
-            except UnusableAnswerError as error:
+            except NoQueriesError as error:
                 problem = error
         raise problem
 
-    def _pay(self, document: Document, key: str, stop: threading.Event) -> Answer:
+    def _pay(self, document: Document, key: str, stop: threading.Event) -> Completion:
         if stop.is_set():
             raise _NotAskedError("not_asked")
-        expected = self._request.estimate(document, self._prices).cost or 0.0
+        expected = self._cost(self._request.estimate(document))
         with self._lock:
             if self._budget is not None and self._spent + expected > self._budget:
                 raise _NotAskedError("over_budget")
             self._spent += expected
         answer = None
         try:
-            answer = self._llm.answer(
-                self._request.messages(document), schema_for(self._request.kinds), self._request.most_tokens, stop
+            answer = self._llm.complete(
+                self._request.messages(document),
+                schema=schema_for(self._request.kinds),
+                max_tokens=self._request.most_tokens,
+                temperature=self._request.temperature,
+                stop=stop,
             )
+        except UnusableAnswerError as error:
+            answer = error.completion  # paid for, and perhaps some queries in it are whole
         except LLMError as error:
             if stop.is_set() and not isinstance(error, DeniedError):
                 raise _NotAskedError("not_asked") from error
@@ -250,20 +268,16 @@ class Asker:
             with self._lock:
                 self._spent -= expected
                 if answer is not None:
-                    self._account(document, answer, self.asked.paid)
+                    self._account(answer, self.asked.paid)
         self._journal.keep(key, answer)
         return answer
 
-    def _account(self, document: Document, answer: Answer, into: list[Usage]) -> None:
-        counted = answer.tokens_in is not None and answer.tokens_out is not None
-        tokens_in, tokens_out = answer.tokens_in, answer.tokens_out
-        if tokens_in is None:
-            tokens_in = self._request.estimate(document, None).tokens_in
-        if tokens_out is None:
-            tokens_out = estimated_tokens(answer.text)
-        usage = total([Usage(1, tokens_in, tokens_out, counted=counted)], self._prices)
-        into.append(usage)
-        self._spent += usage.cost or 0.0
+    def _account(self, answer: Completion, into: list[Usage]) -> None:
+        into.append(answer.usage)
+        self._spent += self._cost(answer.usage)
+
+    def _cost(self, usage: Usage) -> float:
+        return self._prices.cost(usage) if self._prices else 0.0
 
 
 class _NotAskedError(Exception):

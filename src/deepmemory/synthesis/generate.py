@@ -11,13 +11,13 @@ from typing import Any, Protocol, TypeAlias, get_args, runtime_checkable
 from deepmemory.data import Document, check_documents
 from deepmemory.data.text import is_list, shown, text_problem
 from deepmemory.errors import InputError
+from deepmemory.llm import ChatModel, resolve_llm
 from deepmemory.progress import Progress
 from deepmemory.synthesis.asking import Asked, Asker, Request
 from deepmemory.synthesis.extractive import ExtractiveGenerator
 from deepmemory.synthesis.filters import FilterOptions, QueryFilter, Search, SearchableStore
 from deepmemory.synthesis.journal import Journal
-from deepmemory.synthesis.llm import ChatModel, resolve_llm
-from deepmemory.synthesis.model import KINDS, Generated, Kind, Prices, Synthesis, Usage, total
+from deepmemory.synthesis.model import KINDS, Generated, Kind, Prices, Spent, Synthesis, spent
 from deepmemory.synthesis.words import Corpus
 
 __all__ = ["DocumentSource", "Source", "estimate", "generate_queries", "synthesize"]
@@ -69,6 +69,7 @@ def synthesize(
     search: Search | SearchableStore | None = None,
     filters: FilterOptions | None = None,
     seed: int = 0,
+    temperature: float | None = None,
     concurrency: int = 4,
     prices: Prices | None = None,
     budget: float | None = None,
@@ -79,9 +80,9 @@ def synthesize(
 
     Args:
         source: a store, or documents.
-        llm: ``"openai:MODEL"``, a LangChain chat model or a `ChatModel`; None and ``"extractive"`` take words and
-            sentences of the documents themselves, which is free, and second best.
-        n: so many queries at most, of documents drawn at random; by default those of all documents.
+        llm: ``"openai:MODEL"``, a LangChain chat model or a `deepmemory.llm.ChatModel`; None and ``"extractive"`` take
+            words and sentences of the documents themselves, which is free, and second best.
+        n: so many queries at most, drawn at random and in random order; by default all, document by document.
         per_document: queries made of each; by default 3, or as many as ``n`` needs.
         kinds: how queries ask; see `Kind`.
         examples: queries of real users, whose manner a model takes on. They are not made again.
@@ -90,6 +91,7 @@ def synthesize(
             first 10; extractive ones need not, as their document says what they ask for, and those that miss it are
             those that teach most.
         seed: of every choice; same seed, same extractive queries.
+        temperature: of the model; its own by default, since some take no other.
         concurrency: requests at once.
         prices: of the model, to count money.
         budget: stop asking before more money than this is spent; what the journal's replies cost counts.
@@ -105,6 +107,7 @@ def synthesize(
     plan = _planned(
         source, llm, n=n, per_document=per_document, kinds=kinds, examples=examples, seed=seed, prices=prices
     )
+    plan = replace(plan, request=replace(plan.request, temperature=temperature))
     if concurrency < 1:
         raise InputError(f"concurrency must be 1 or more, found {concurrency!r}")
     if budget is not None and plan.llm is not None and prices is None:
@@ -138,6 +141,8 @@ def generate_queries(
 ) -> tuple[list[str], list[list[tuple[str, float]]]]:
     """Queries and their relevance, in the lists that ``deep_memory.train`` takes.
 
+    They come in a random order, so that the first half and the second are a random split.
+
     Args:
         docs: texts.
         ids: of each.
@@ -168,7 +173,7 @@ def estimate(
     examples: Sequence[str] = (),
     seed: int = 0,
     prices: Prices | None = None,
-) -> Usage:
+) -> Spent:
     """What `synthesize` would ask a model for, about, without asking: at most so much, as ``n`` may be reached early.
 
     Raises:
@@ -178,8 +183,8 @@ def estimate(
         source, llm, n=n, per_document=per_document, kinds=kinds, examples=examples, seed=seed, prices=prices
     )
     if plan.llm is None:
-        return Usage(cost=0.0)
-    return total([plan.request.estimate(document, prices) for document in plan.documents], prices)
+        return Spent(cost=0.0)
+    return spent([plan.request.estimate(document) for document in plan.documents], prices)
 
 
 def _planned(
@@ -292,8 +297,8 @@ def _asked(plan: _Plan, name: str, asker: Asker, passing: QueryFilter, progress:
         (),
         "",
         documents={**fared, **dict(sorted(asked.failures.items()))},
-        usage=total(asked.paid, plan.prices),
-        reused=total(asked.reused, plan.prices),
+        usage=spent(asked.paid, plan.prices),
+        reused=spent(asked.reused, plan.prices),
         problems=tuple(problems),
     )
     return _finished(plan, name, kept, passing, so_far)
@@ -306,5 +311,9 @@ def _finished(plan: _Plan, name: str, kept: list[Generated], passing: QueryFilte
             f"only {len(kept)} of the {plan.wanted} wanted queries are left: ask for more of each document "
             "(per_document), or loosen the filters"
         )
-    queries = kept if plan.wanted is None else kept[: plan.wanted]
+    queries = kept
+    if plan.wanted is not None:
+        # A user who splits by position gets a random split, and not one half of the documents on each side.
+        drawing = random.Random(f"{plan.request.seed} queries")
+        queries = drawing.sample(kept, min(plan.wanted, len(kept)))
     return replace(so_far, queries=tuple(queries), generator=name, counts=passing.counts, problems=tuple(problems))

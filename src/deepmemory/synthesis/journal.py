@@ -7,13 +7,14 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from deepmemory.data import Document
 from deepmemory.errors import InputError, StorageError
-from deepmemory.synthesis.llm import Answer
+from deepmemory.llm import Completion, Usage
 
 __all__ = ["Journal", "reply_key"]
 
@@ -38,19 +39,19 @@ class Journal:
             InputError: another run writes to this journal, or the file is something else.
             StorageError: the disk refused.
         """
-        self._replies: dict[str, list[Answer]] = defaultdict(list)
+        self._replies: dict[str, list[Completion]] = defaultdict(list)
         self._lock = threading.Lock()
         self._file: Any = None
         self._guard: Any = None
         if path is not None:
             self._open(Path(path))
 
-    def replies(self, key: str) -> tuple[Answer, ...]:
+    def replies(self, key: str) -> tuple[Completion, ...]:
         """What was paid for already, in order."""
         with self._lock:
             return tuple(self._replies.get(key, ()))
 
-    def keep(self, key: str, answer: Answer) -> None:
+    def keep(self, key: str, answer: Completion) -> None:
         """Write a reply down; on return it is on the disk.
 
         Raises:
@@ -59,9 +60,8 @@ class Journal:
         record = {
             "key": key,
             "text": answer.text,
-            "finish": answer.finish,
-            "tokens_in": answer.tokens_in,
-            "tokens_out": answer.tokens_out,
+            "finish_reason": answer.finish_reason,
+            "usage": asdict(answer.usage),
         }
         line = json.dumps(record) + "\n"
         with self._lock:
@@ -120,7 +120,7 @@ class Journal:
         for number, line in enumerate(lines, start=1):
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 record = json.loads(line)
-                answer = Answer(record["text"], record["finish"], record["tokens_in"], record["tokens_out"])
+                answer = Completion(record["text"], None, Usage(**record["usage"]), record["finish_reason"])
                 self._replies[record["key"]].append(answer)
                 continue
             if number == 1 and len(lines) > 1:

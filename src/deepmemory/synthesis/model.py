@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from deepmemory.data import LabelledQueries, split_by_document, split_by_query
+from deepmemory.llm import Usage
 
-__all__ = ["KINDS", "Generated", "Kind", "Prices", "SplitBy", "Synthesis", "Usage"]
+__all__ = ["KINDS", "Generated", "Kind", "Prices", "Spent", "SplitBy", "Synthesis", "spent"]
 
 Kind: TypeAlias = Literal["question", "keywords", "symptom", "claim"]
 """How somebody asks: in a sentence, in search words, by what goes wrong, or by a statement to be confirmed."""
@@ -44,28 +45,24 @@ class Prices:
     tokens_in: float
     tokens_out: float
 
-    def cost(self, tokens_in: int, tokens_out: int) -> float:
+    def cost(self, usage: Usage) -> float:
         """Of so many tokens."""
-        return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1_000_000
+        return (usage.prompt_tokens * self.tokens_in + usage.completion_tokens * self.tokens_out) / 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """What a model was asked, or is about to be asked.
+class Spent:
+    """What a model's replies took, or are about to take.
 
     Attributes:
         replies: that were paid for.
-        tokens_in: of prompts.
-        tokens_out: of answers.
+        tokens: of all of them; an estimate where they are yet to come or the endpoint doesn't say.
         cost: None where no prices are known.
-        counted: False where some of it is an estimate, because it is yet to come or the endpoint doesn't say.
     """
 
     replies: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
+    tokens: Usage = field(default_factory=Usage)
     cost: float | None = None
-    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +84,8 @@ class Synthesis:
     generator: str
     counts: Mapping[str, int] = field(default_factory=dict)
     documents: Mapping[str, int] = field(default_factory=dict)
-    usage: Usage = Usage()
-    reused: Usage = Usage()
+    usage: Spent = Spent()
+    reused: Spent = Spent()
     problems: tuple[str, ...] = ()
 
     @property
@@ -129,13 +126,7 @@ class Synthesis:
         return labelled.subset(split.train), labelled.subset(split.test)
 
 
-def total(usages: Sequence[Usage], prices: Prices | None) -> Usage:
-    """Several usages as one."""
-    tokens_in, tokens_out = sum(one.tokens_in for one in usages), sum(one.tokens_out for one in usages)
-    return Usage(
-        replies=sum(one.replies for one in usages),
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
-        cost=prices.cost(tokens_in, tokens_out) if prices else None,
-        counted=all(one.counted for one in usages),
-    )
+def spent(replies: Sequence[Usage], prices: Prices | None) -> Spent:
+    """What several replies took together."""
+    tokens = sum(replies, Usage())
+    return Spent(len(replies), tokens, prices.cost(tokens) if prices else None)

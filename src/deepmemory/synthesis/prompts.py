@@ -9,14 +9,13 @@ from typing import Any
 
 from deepmemory.data import Document
 from deepmemory.data.text import is_utf8
-from deepmemory.synthesis.llm import Answer
+from deepmemory.llm import Completion, Message
 from deepmemory.synthesis.model import Generated, Kind
 
 __all__ = [
     "PROMPT_VERSION",
     "UNUSABLE",
-    "UnusableAnswerError",
-    "estimated_tokens",
+    "NoQueriesError",
     "messages_for",
     "queries_in",
     "schema_for",
@@ -27,8 +26,6 @@ PROMPT_VERSION = 1
 
 _EXAMPLES = 8
 _SHOWN_CHARACTERS = 12_000
-_TOKENS_AROUND = 8  # what a chat adds to each message, about
-_CHARACTERS_A_TOKEN = 4.0  # of English, as OpenAI puts it; other scripts take more tokens
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
 _DESCRIPTIONS: Mapping[Kind, str] = {
@@ -49,16 +46,16 @@ Answer with JSON only: {"queries": [{"kind": "...", "query": "..."}]}."""
 
 
 UNUSABLE = ("nonsense", "refused", "truncated")
-"""What an `UnusableAnswerError` may say."""
+"""What a `NoQueriesError` may say."""
 
 
-class UnusableAnswerError(ValueError):
+class NoQueriesError(ValueError):
     """An answer holds no query; the message says why, in a few words."""
 
 
 def messages_for(
     document: Document, n: int, kinds: Sequence[Kind], examples: Sequence[str] = (), seed: int = 0
-) -> list[dict[str, str]]:
+) -> list[Message]:
     """The messages that ask for queries.
 
     Args:
@@ -79,7 +76,7 @@ def messages_for(
     title = document.metadata.get("title")
     named = f"Title: {title}\n" if isinstance(title, str) and title else ""
     lines += ["", "<document>", f"{named}{document.text[:_SHOWN_CHARACTERS]}", "</document>"]
-    return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": "\n".join(lines)}]
+    return [Message("system", _SYSTEM), Message("user", "\n".join(lines))]
 
 
 def schema_for(kinds: Sequence[Kind]) -> dict[str, Any]:
@@ -88,26 +85,25 @@ def schema_for(kinds: Sequence[Kind]) -> dict[str, Any]:
         "type": "object",
         "properties": {"kind": {"type": "string", "enum": list(kinds)}, "query": {"type": "string"}},
         "required": ["kind", "query"],
-        "additionalProperties": False,
     }
     return {
+        "title": "Queries",
         "type": "object",
         "properties": {"queries": {"type": "array", "items": entry}},
         "required": ["queries"],
-        "additionalProperties": False,
     }
 
 
-def queries_in(answer: Answer, document: Document, n: int, kinds: Sequence[Kind]) -> list[Generated]:
+def queries_in(answer: Completion, document: Document, n: int, kinds: Sequence[Kind]) -> list[Generated]:
     """The queries in an answer, at most as many as were asked for.
 
     JSON may stand in a code fence or among other words; of JSON that breaks off, the whole entries are taken.
 
     Raises:
-        UnusableAnswerError: there is none; the message says why.
+        NoQueriesError: there is none; the message says why.
     """
-    if answer.finish in ("refusal", "content_filter"):
-        raise UnusableAnswerError("refused")
+    if answer.finish_reason in ("refusal", "content_filter"):
+        raise NoQueriesError("refused")
     entries = _entries(answer.text)
     found = []
     for entry in entries:
@@ -117,14 +113,8 @@ def queries_in(answer: Answer, document: Document, n: int, kinds: Sequence[Kind]
         if isinstance(query, str) and is_utf8(query):
             found.append(Generated(" ".join(query.split()), document.id, kind))
     if not found:
-        raise UnusableAnswerError("truncated" if answer.finish == "length" else "nonsense")
+        raise NoQueriesError("truncated" if answer.finish_reason == "length" else "nonsense")
     return found[:n]
-
-
-def estimated_tokens(text: str) -> int:
-    """About how many tokens a text takes; the endpoint's own count replaces it as soon as there is one."""
-    plain = sum(character < "\u0250" for character in text)
-    return round(plain / _CHARACTERS_A_TOKEN + (len(text) - plain) / 1.5) + _TOKENS_AROUND
 
 
 def _entries(text: str) -> list[Any]:
