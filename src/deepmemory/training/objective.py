@@ -173,7 +173,8 @@ class Problem:
             method="L-BFGS-B",
             options={"maxiter": max_iterations, "ftol": tolerance, "gtol": 1e-7},
         )
-        return found.x.reshape(shape).astype(np.float32) * unit
+        z: Matrix = found.x.reshape(shape).astype(np.float32) * unit
+        return z
 
     def loss_and_gradient(self, z: Matrix, penalty: float, blocks: BlockMap = map) -> tuple[float, Matrix]:
         """The loss and its gradient by ``Z``, as in the module's text; ``blocks`` as in `solve`."""
@@ -208,11 +209,13 @@ class Problem:
 
     def matrix(self, z: Matrix) -> Matrix:
         """``A (dim, dim)`` of a solution."""
-        return self.query_basis @ z @ self.document_basis.T
+        turned_back: Matrix = z @ self.document_basis.T
+        return self.query_basis @ turned_back
 
     def solution(self, matrix: Matrix) -> Matrix:
         """``Z (rank, dim)`` of an ``A``, as far as it lies in the span: where to start from another problem's end."""
-        return self.query_basis.T @ matrix @ self.document_basis
+        turned: Matrix = matrix @ self.document_basis
+        return self.query_basis.T @ turned
 
 
 def _span(queries: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
@@ -229,11 +232,12 @@ def _span(queries: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
 def _covariance(queries: Matrix, documents: Matrix, weights: Matrix, scale: float) -> Matrix:
     """Covariance of the documents under the softmax of a query, mean over (a sample of) queries, ``(dim, dim)``."""
     step = max(1, len(queries) // _SAMPLED)
-    sample, weights = queries[::step], weights[::step] / weights[::step].sum()
+    sample, shares = queries[::step], weights[::step]
+    shares = shares / shares.sum(dtype=np.float32)
     logits = np.float32(scale) * (sample @ documents.T)
     logits -= logits.max(axis=1, keepdims=True)
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=1, keepdims=True)
     means = logits @ documents
-    covariance: Matrix = (documents * (weights @ logits)[:, None]).T @ documents - (means * weights[:, None]).T @ means
+    covariance: Matrix = (documents * (shares @ logits)[:, None]).T @ documents - (means * shares[:, None]).T @ means
     return covariance
