@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check format benchmark lock clean
+.PHONY: help setup demo tutorial test check format benchmark lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -19,6 +19,9 @@ $(READY): pyproject.toml constraints.txt scripts/setup
 
 demo: setup  ## the main job on real input: crawl, store, learn, prove, search
 	@$(BIN)/deepmemory demo
+
+tutorial: setup  ## the tutorial, on a hub, a site and a language model of its own where none are given
+	@$(BIN)/python examples/tutorial.py
 
 test: setup  ## the tests
 	@$(BIN)/python -m pytest

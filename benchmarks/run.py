@@ -31,6 +31,9 @@ def main() -> None:
         run("lift.py", str(data), "--seeds", *os.environ.get("SEEDS", "0 1 2 3 4").split())
     else:
         print(f"skipped lift.py: there is no folder {data}; name one in BENCHMARK_DATA")
+    if (data / "deeplake_docs").is_dir():
+        for seed in ("0", "1", "2"):
+            run("synthesis.py", str(data / "deeplake_docs"), "--seed", seed)
     run("latency.py")
     run("million.py")
 

@@ -1,5 +1,6 @@
 """Evaluation through its public names: figures worked by hand, groups, leaks, context, words, and bad input."""
 
+import dataclasses
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 from deepmemory.backends.base import Ranking
 from deepmemory.data import LabelledQueries
 from deepmemory.errors import InputError
-from deepmemory.evaluation import WITH, WITHOUT, Evaluation, depth_for, evaluate_rankings
+from deepmemory.evaluation import (
+    WITH,
+    WITHOUT,
+    Evaluation,
+    decode_evaluation,
+    depth_for,
+    encode_evaluation,
+    evaluate_rankings,
+)
 
 
 def ranking(*ids: str) -> Ranking:
@@ -370,3 +379,31 @@ def test_the_same_seed_gives_the_same_figures() -> None:
     before, after = rng.integers(1, 120, 50).tolist(), rng.integers(1, 60, 50).tolist()
     assert one_answer(before, after, seed=3).as_dict() == one_answer(before, after, seed=3).as_dict()
     assert one_answer(before, after, seed=3).metrics != one_answer(before, after, seed=4).metrics
+
+
+def parts(evaluation: Evaluation) -> dict[str, object]:
+    return {field.name: getattr(evaluation, field.name) for field in dataclasses.fields(evaluation)}
+
+
+def test_an_evaluation_goes_through_json_whole(four: Evaluation) -> None:
+    leaky = evaluate_rankings(
+        labelled({"a": 1.0}, {"b": 0.5}),
+        [ranking("x", "a"), ranking("b", "x")],
+        [ranking("a", "x"), ranking("b", "x")],
+        seen_ids={"a"},
+        training_queries=["question 1"],
+        embedding_seconds=0.5,
+        n_documents=3,
+        document_text=lambda ids: {id: f"text of {id}" for id in ids},
+        seed=7,
+    )
+    for evaluation in (four, leaky):
+        again = decode_evaluation(json.loads(json.dumps(encode_evaluation(evaluation), allow_nan=False)))
+        assert parts(again) == parts(evaluation)
+        assert str(again) == str(evaluation)
+
+
+@pytest.mark.parametrize("values", [{}, {"overall": None}, [], {"overall": {"n": 1, "metrics": []}}])
+def test_what_is_no_evaluation_is_refused(values: object) -> None:
+    with pytest.raises(InputError, match="no evaluation"):
+        decode_evaluation(values)  # type: ignore[arg-type]

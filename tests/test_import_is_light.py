@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 
@@ -21,10 +22,10 @@ VENDORS = (
 )  # fmt: skip
 
 
-def loaded_by(code: str) -> set[str]:
+def loaded_by(code: str, environment: dict[str, str] | None = None) -> set[str]:
     """Top-level modules that a fresh interpreter has after some code."""
     script = f"{code}\nimport json, sys\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     return set(json.loads(done.stdout))
 
 
@@ -44,6 +45,20 @@ def test_a_store_in_memory_needs_no_engine_and_no_model():
         "assert store.search(embedding=[1.0, 0.0])[0].text == 'a'\n"
     )
     assert loaded_by(code) & {*VENDORS, "lancedb"} == set()
+
+
+def test_a_store_on_a_hub_needs_no_engine_no_model_and_no_server():
+    code = (
+        "from deepmemory import HubUnavailableError, VectorStore\n"
+        "try:\n"
+        "    VectorStore('hub://acme/docs', token='dm_any')\n"
+        "except HubUnavailableError:\n"
+        "    pass\n"
+        "else:\n"
+        "    raise AssertionError\n"
+    )
+    environment = {**os.environ, "DEEPMEMORY_HUB_URL": "http://127.0.0.1:9"}
+    assert loaded_by(code, environment) & {*VENDORS, "lancedb", "uvicorn", "sqlalchemy"} == set()
 
 
 def test_a_store_that_is_only_looked_at_loads_no_model(tmp_path):

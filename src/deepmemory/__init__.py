@@ -14,48 +14,68 @@ from typing import TYPE_CHECKING, Any
 from deepmemory._version import __version__
 from deepmemory.errors import (
     ArtifactError,
+    AuthenticationError,
+    AuthorizationError,
+    BadRequestError,
     Cancelled,
     CapabilityError,
+    ConflictError,
     DeepMemoryError,
     EmbedderError,
     EmbedderMismatchError,
+    HubError,
+    HubUnavailableError,
     IngestError,
     InputError,
     JobError,
+    LLMError,
     MissingExtraError,
     NewerFormatError,
     NotAStoreError,
+    NotFoundError,
+    OverLimitError,
     ReadOnlyError,
     StorageError,
     StoreError,
+    TooLargeError,
 )
 
 if TYPE_CHECKING:
-    from deepmemory.data import Document
+    from deepmemory.data import Document, Hit
     from deepmemory.jobs import Job
     from deepmemory.memory import DeepMemory
-    from deepmemory.store import Hit, VectorStore
+    from deepmemory.store import VectorStore
 
 __all__ = [
     "ArtifactError",
+    "AuthenticationError",
+    "AuthorizationError",
+    "BadRequestError",
     "Cancelled",
     "CapabilityError",
+    "ConflictError",
     "DeepMemory",
     "DeepMemoryError",
     "Document",
     "EmbedderError",
     "EmbedderMismatchError",
     "Hit",
+    "HubError",
+    "HubUnavailableError",
     "IngestError",
     "InputError",
     "Job",
     "JobError",
+    "LLMError",
     "MissingExtraError",
     "NewerFormatError",
     "NotAStoreError",
+    "NotFoundError",
+    "OverLimitError",
     "ReadOnlyError",
     "StorageError",
     "StoreError",
+    "TooLargeError",
     "VectorStore",
     "__version__",
 ]
@@ -63,7 +83,7 @@ __all__ = [
 _ROOMS = {
     "DeepMemory": "deepmemory.memory",
     "Document": "deepmemory.data",
-    "Hit": "deepmemory.store",
+    "Hit": "deepmemory.data",
     "Job": "deepmemory.jobs",
     "VectorStore": "deepmemory.store",
 }

@@ -288,7 +288,16 @@ class LayerArchive:
             data = Path(path).read_bytes()
         except OSError as error:
             raise ArtifactError(f"can't read the layer file {path}: {error.strerror or error}") from error
-        saved = decode_layer(data, str(path))
+        return self.import_data(data, str(path))
+
+    def import_data(self, data: bytes, source: str) -> LayerInfo:
+        """Save the layer of an exported file that was read already; see `import_file`.
+
+        Args:
+            data: the whole file.
+            source: what to call it in messages.
+        """
+        saved = decode_layer(data, source)
         return self._save_next(saved.layer, saved.info)
 
     def _save_next(self, layer: Layer, info: LayerInfo) -> LayerInfo:

@@ -8,9 +8,19 @@
     │   ├── NewerFormatError        written by a newer version of Deep Memory
     │   ├── EmbedderMismatchError   the store was filled with another embedder
     │   ├── ReadOnlyError           a change was asked of a store opened for reading
-    │   └── StorageError            the disk, bucket or database behind the store refused or failed
+    │   ├── StorageError            the disk, bucket or database behind the store refused or failed
+    │   └── HubError                a Deep Memory hub refused or failed, or what answered is none
+    │       ├── AuthenticationError     the token is missing, unknown, expired or revoked
+    │       ├── AuthorizationError      the token's scope (read, write, admin) is too small
+    │       ├── BadRequestError         the hub could not read the request
+    │       ├── ConflictError           what is to be made is there already, otherwise
+    │       ├── NotFoundError           there is no such dataset that this token may see (also a NotAStoreError)
+    │       ├── OverLimitError          too many requests at once; says when to try again
+    │       ├── TooLargeError           the request is larger than the hub takes
+    │       └── HubUnavailableError     the hub can't be reached, did not answer in time, or is shutting down
     ├── CapabilityError             this backend can't do what was asked
     ├── EmbedderError               an embedding model or endpoint failed or answered nonsense
+    ├── LLMError                    a language model or its endpoint failed, or answered what can't be used
     ├── ArtifactError               a saved layer is missing, truncated, altered or unknown
     ├── JobError                    a training job is unknown, or can't do what was asked in its state
     ├── IngestError                 a site or folder can't be read
@@ -23,20 +33,30 @@ from collections.abc import Sequence
 
 __all__ = [
     "ArtifactError",
+    "AuthenticationError",
+    "AuthorizationError",
+    "BadRequestError",
     "Cancelled",
     "CapabilityError",
+    "ConflictError",
     "DeepMemoryError",
     "EmbedderError",
     "EmbedderMismatchError",
+    "HubError",
+    "HubUnavailableError",
     "IngestError",
     "InputError",
     "JobError",
+    "LLMError",
     "MissingExtraError",
     "NewerFormatError",
     "NotAStoreError",
+    "NotFoundError",
+    "OverLimitError",
     "ReadOnlyError",
     "StorageError",
     "StoreError",
+    "TooLargeError",
 ]
 
 _SHOWN_PROBLEMS = 20
@@ -104,12 +124,52 @@ class StorageError(StoreError):
     """The disk, bucket or database behind the store refused or failed."""
 
 
+class HubError(StoreError):
+    """A Deep Memory hub refused or failed, or what answered at its address is none."""
+
+
+class AuthenticationError(HubError):
+    """The token for a hub is missing, unknown, expired or revoked."""
+
+
+class AuthorizationError(HubError):
+    """The token is known, and its scope (read, write or admin) is too small for what was asked."""
+
+
+class BadRequestError(HubError):
+    """The hub could not read the request."""
+
+
+class ConflictError(HubError):
+    """What was to be made on the hub is there already, and otherwise than asked."""
+
+
+class NotFoundError(HubError, NotAStoreError):
+    """The hub has no such dataset that this token may see."""
+
+
+class OverLimitError(HubError):
+    """The hub takes no more requests for now; the message says when to try again."""
+
+
+class TooLargeError(HubError):
+    """The request is larger than the hub takes."""
+
+
+class HubUnavailableError(HubError):
+    """The hub can't be reached, did not answer in time, or is shutting down."""
+
+
 class CapabilityError(DeepMemoryError):
     """The backend can't do what was asked; it says so rather than doing something else."""
 
 
 class EmbedderError(DeepMemoryError):
     """An embedding model or endpoint failed or answered nonsense."""
+
+
+class LLMError(DeepMemoryError):
+    """A language model or its endpoint failed, or answered what can't be used."""
 
 
 class ArtifactError(DeepMemoryError):

@@ -8,8 +8,8 @@ has changed since training is scored by the vector that it has now. Where labell
 others from below the engine's last hit may belong above them, the engine is asked for more.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from deepmemory.backends.base import Backend, Distance, Filter, Ranking
 from deepmemory.backends.scoring import best_first
+from deepmemory.data import Document
 from deepmemory.transform import Layer, unit_rows
 
-__all__ = ["retrieve"]
+__all__ = ["documents_of", "retrieve"]
 
 Vectors: TypeAlias = NDArray[np.float32]
 
@@ -72,6 +73,20 @@ def retrieve(
     return [merge.ranking(row, found[row], proposals[row], fetched) for row in range(len(found))]
 
 
+def documents_of(backend: Backend, rankings: Sequence[Ranking]) -> dict[str, Document]:
+    """The documents that rankings name, by id; one that was deleted meanwhile is not among them.
+
+    Args:
+        backend: what the rankings are of.
+        rankings: as from `retrieve`; what came along with them is not fetched again.
+    """
+    found = {id: document for ranking in rankings for id, document in ranking.documents.items()}
+    missing = list(dict.fromkeys(id for ranking in rankings for id in ranking.ids if id not in found))
+    if missing:
+        found |= {document.id: document for document in backend.get(missing) if document is not None}
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class _Merge:
     """One batch of queries on its way from the engine's hits to the layer's.
@@ -122,7 +137,7 @@ class _Merge:
             extra = self._similarity(row, vectors) + self.bonus[row, [place for place, _ in alive]]
             ids += [i for _, i in alive]
             scores = np.concatenate([scores, extra])
-        return best_first(ids, scores.astype(np.float32), self.k)
+        return replace(best_first(ids, scores.astype(np.float32), self.k), documents=ranking.documents)
 
     def _raised(self, row: int, ranking: Ranking) -> Vectors:
         place_of = self.layer.place_of

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmemory.embedders.pacing import Pace, asked_delay, backoff
+from deepmemory.endpoint.pacing import Pace, asked_delay, backoff
 
 
 @pytest.mark.parametrize(

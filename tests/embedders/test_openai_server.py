@@ -280,7 +280,8 @@ def test_a_stream_can_break_off(chatty):
     server.fail_next(Fault.truncated())
     stream = iter(ask(client, stream=True))
     assert next(stream).choices[0].delta.role == "assistant"
-    with pytest.raises(openai.APIConnectionError):
+    # Since version 3 the client lets through what its HTTP library raises in the middle of a stream.
+    with pytest.raises(Exception, match="without sending complete message body"):
         list(stream)
 
 

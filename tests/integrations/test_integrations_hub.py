@@ -8,7 +8,6 @@ import synonyms
 
 pytest.importorskip("fastapi", reason="the server extra is not installed")
 pytest.importorskip("langchain_tests", reason="LangChain's suites are not installed")
-pytest.importorskip("deepmemory.hub", reason="this version has no hub")
 
 from langchain_core.documents import Document
 from langchain_tests.integration_tests import VectorStoreIntegrationTests

@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -58,10 +58,13 @@ class Ranking:
         ids: document ids, best first, equal scores in ascending order of id. Which of several documents with the
             score of the last place are kept is the engine's choice; the ``exact`` backend keeps the lowest ids.
         scores: ``(len(ids),)`` float32, descending; higher is better.
+        documents: those of the documents that the engine gave along at little cost, by id; others may be among them,
+            and who wants the rest fetches them by id.
     """
 
     ids: tuple[str, ...]
     scores: NDArray[np.float32]
+    documents: Mapping[str, Document] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)

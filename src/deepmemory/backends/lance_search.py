@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,9 @@ __all__ = ["VectorSearch", "scan", "search_words"]
 _MANY_QUERIES = 8
 _BLOCK_BYTES = 64 * 2**20
 _READ_AT_ONCE = 8_192
+# The documents of a few hits come along for a tenth of what it would cost to fetch them by id.
+_WITH_TEXT = ("id", "text", "metadata")
+_MOST_WITH_TEXT = 2_000
 _QUERIES_AT_ONCE = 64
 
 # The graph is walked by quantised vectors, and the vectors themselves decide among the best of those: twice as many
@@ -60,11 +63,11 @@ class VectorSearch:
         return [ranking for group in _groups(queries) for ranking in self._group(group)]
 
     def _one(self, query: VectorArray) -> Ranking:
-        rows = self._nearest(query, exact=not self._may_use_graph())
+        rows = self._nearest(query, exact=not self._may_use_graph(), columns=self._columns(1))
         return self._completed(query, _by_similarity(rows))
 
     def _group(self, queries: VectorArray) -> Iterator[Ranking]:
-        rows = self._nearest(list(queries), exact=not self._may_use_graph())
+        rows = self._nearest(list(queries), exact=not self._may_use_graph(), columns=self._columns(len(queries)))
         of_query = np.asarray(rows.column("query_index"))
         for i, query in enumerate(queries):
             yield self._completed(query, _by_similarity(rows.filter(pa.array(of_query == i))))
@@ -75,10 +78,12 @@ class VectorSearch:
             return ranking
         return _by_similarity(self._nearest(query, exact=True))
 
-    def _nearest(self, query: VectorArray | list[VectorArray], *, exact: bool) -> pa.Table:
+    def _nearest(
+        self, query: VectorArray | list[VectorArray], *, exact: bool, columns: Sequence[str] = ("id",)
+    ) -> pa.Table:
         search: Any = self.table.search(query, vector_column_name="vector", query_type="vector")
         # Without the distance among the columns, each search logs a warning.
-        search = search.distance_type(self.distance).select(["id", "_distance"]).limit(self.k)
+        search = search.distance_type(self.distance).select([*columns, "_distance"]).limit(self.k)
         if exact:
             search = search.bypass_vector_index()
         else:
@@ -88,6 +93,9 @@ class VectorSearch:
             search = search.where(self.condition, prefilter=True)
         rows: pa.Table = search.to_arrow()
         return rows
+
+    def _columns(self, n_queries: int) -> Sequence[str]:
+        return _WITH_TEXT if n_queries * self.k <= _MOST_WITH_TEXT else ("id",)
 
     def _may_use_graph(self) -> bool:
         return self.distance == "cosine" and self.k <= _MOST_HITS_BY_GRAPH
@@ -147,7 +155,10 @@ def search_words(table: "Table", text: str, k: int, condition: str | None) -> Ra
 def _by_similarity(rows: pa.Table) -> Ranking:
     # LanceDB's distance is one less the similarity, for cosine and for dot product.
     scores = 1 - np.asarray(rows.column("_distance"), dtype=np.float32)
-    return scoring.best_first(rows.column("id").to_pylist(), scores)
+    ranking = scoring.best_first(rows.column("id").to_pylist(), scores)
+    if "text" not in rows.column_names:
+        return ranking
+    return replace(ranking, documents={document.id: document for document in lance_rows.documents_of(rows)})
 
 
 def _groups(queries: VectorArray) -> Iterator[VectorArray]:

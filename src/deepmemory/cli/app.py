@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from deepmemory.cli import benchmark, demo, documents, evaluate, ingest, jobs, layers, search, train
+from deepmemory.cli import (
+    ask,
+    benchmark,
+    demo,
+    documents,
+    evaluate,
+    ingest,
+    jobs,
+    layers,
+    queries,
+    search,
+    serve,
+    train,
+)
 from deepmemory.cli.ending import DEBUG_VARIABLE, show_tracebacks
 
 __all__ = ["app"]
@@ -23,6 +36,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     demo.demo,
     ingest.ingest,
     search.search,
+    ask.ask,
+    queries.queries,
     train.train,
     evaluate.evaluate,
     jobs.status,
@@ -32,6 +47,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     documents.info,
     documents.documents,
     benchmark.benchmark,
+    serve.serve,
+    serve.token,
 )
 
 

@@ -26,6 +26,7 @@ def open_store(path: str, *, read_only: bool = False) -> "VectorStore":
     try:
         return VectorStore(path, create=False, read_only=read_only)
     except NotAStoreError as error:
+        # On a hub, a name that is not there is made by the same command.
         if not os.path.exists(path):  # noqa: PTH110  Path.exists raises where a name is too long
             error.add_note(f"To make one: deepmemory ingest FOLDER_OR_URL --store {shell_word(path)}")
         raise

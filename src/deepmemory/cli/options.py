@@ -15,7 +15,7 @@ StorePath: TypeAlias = Annotated[
         "--store",
         envvar="DEEPMEMORY_STORE",
         metavar="PATH",
-        help="Where the store is: a folder, or s3://bucket/prefix.",
+        help="Where the store is: a folder, s3://bucket/prefix, or hub://org/name (DEEPMEMORY_TOKEN).",
         show_envvar=True,
     ),
 ]

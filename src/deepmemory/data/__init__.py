@@ -2,7 +2,7 @@
 
 from deepmemory.data.documents import check_documents, check_vectors
 from deepmemory.data.labels import check_labelled
-from deepmemory.data.model import Document, LabelledQueries, Metadata, Relevance
+from deepmemory.data.model import Document, Hit, LabelledQueries, Metadata, Relevance
 from deepmemory.data.splits import (
     Leak,
     Split,
@@ -15,6 +15,7 @@ from deepmemory.data.splits import (
 
 __all__ = [
     "Document",
+    "Hit",
     "LabelledQueries",
     "Leak",
     "Metadata",

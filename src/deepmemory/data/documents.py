@@ -52,7 +52,9 @@ def check_documents(texts: object, metadatas: object = None, ids: object = None)
     ]
 
 
-def check_vectors(vectors: object, n: int | None, dimensions: int | None, what: str) -> NDArray[np.float32]:
+def check_vectors(
+    vectors: object, n: int | None, dimensions: int | None, what: str, *, zeros: bool = False
+) -> NDArray[np.float32]:
     """Make a float32 matrix of vectors, or name every row that can't be used.
 
     Args:
@@ -60,6 +62,7 @@ def check_vectors(vectors: object, n: int | None, dimensions: int | None, what: 
         n: how many there must be; None for any number.
         dimensions: how long each must be; None for any length.
         what: what messages call them, such as ``"embeddings"``.
+        zeros: whether rows of zeros are let through; a backend takes them, though by cosine nothing finds them.
 
     Returns:
         ``(n, dimensions)`` float32, C-contiguous; the input itself where it is that already.
@@ -82,7 +85,7 @@ def check_vectors(vectors: object, n: int | None, dimensions: int | None, what: 
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and is named below
         matrix = np.ascontiguousarray(array, dtype=np.float32)
         squares = np.einsum("ij,ij->i", matrix, matrix)  # one pass, no copy: NaN and infinity come through
-    bad = np.flatnonzero(~(np.isfinite(squares) & (squares > 0)))
+    bad = np.flatnonzero(~(np.isfinite(squares) & ((squares > 0) | zeros)))
     if len(bad):
         raise InputError([f"{what}[{row}]: {_vector_problem(array[row])}." for row in bad])
     return matrix

@@ -1,10 +1,10 @@
-"""The three things that every room passes on: a document, relevance, and queries with their right answers."""
+"""What every room passes on: a document, a hit, relevance, and queries with their right answers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["Document", "LabelledQueries", "Metadata", "Relevance"]
+__all__ = ["Document", "Hit", "LabelledQueries", "Metadata", "Relevance"]
 
 Metadata: TypeAlias = Mapping[str, Any]
 """What is kept beside a document: JSON values by key."""
@@ -26,6 +26,23 @@ class Document:
     id: str
     text: str
     metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One document that a search found.
+
+    Attributes:
+        id: of the document.
+        text: of the document.
+        metadata: JSON values by key.
+        score: higher is better; the similarity, plus what the layer adds for documents that training queries wanted.
+    """
+
+    id: str
+    text: str
+    metadata: Metadata
+    score: float
 
 
 @dataclass(frozen=True, slots=True)

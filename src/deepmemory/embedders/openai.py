@@ -1,24 +1,34 @@
 """Embeddings from OpenAI, or from anything that speaks its protocol: vLLM, Ollama, LiteLLM, TEI, Azure."""
 
 import importlib.util
-import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.embedders.base import Embedder
 from deepmemory.embedders.checks import check_texts, no_vectors
-from deepmemory.embedders.openai_endpoint import OPENAI_URL, EmbeddingsEndpoint, RequestTooLargeError
-from deepmemory.errors import InputError, MissingExtraError
+from deepmemory.embedders.openai_reply import vectors_from_reply
+from deepmemory.endpoint import Access, Endpoint, Route
+from deepmemory.errors import EmbedderError, InputError, MissingExtraError
 from deepmemory.progress import Progress
+
+if TYPE_CHECKING:
+    import openai
 
 __all__ = ["OpenAIEmbedder"]
 
 _REQUEST_BYTES = 250_000  # OpenAI takes 300,000 tokens a request, and a token has at least one byte
+
+
+class _RequestTooLargeError(EmbedderError):
+    """The endpoint takes fewer texts in one request."""
+
+
+_ROUTE = Route("/embeddings", "embeddings endpoint", EmbedderError, _RequestTooLargeError)
 
 
 class OpenAIEmbedder(Embedder):
@@ -57,15 +67,14 @@ class OpenAIEmbedder(Embedder):
             InputError: the address or a number makes no sense.
             MissingExtraError: the ``openai`` package is not installed.
         """
-        url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).strip()
-        key = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
+        access = Access.of(base_url, api_key)
         positive = {
             "dimensions": 1 if dimensions is None else dimensions,
             "timeout": timeout,
             "concurrency": concurrency,
             "batch_size": batch_size,
         }
-        problems = [*_address_problems(url, key)]
+        problems = [*access.problems("the embeddings endpoint")]
         problems += [f"{name} must be positive, found {number!r}" for name, number in positive.items() if number <= 0]
         if max_retries < 0:
             problems.append(f"max_retries must be 0 or more, found {max_retries!r}")
@@ -76,9 +85,8 @@ class OpenAIEmbedder(Embedder):
         self._model = model
         self._concurrency = concurrency
         self._batch_size = batch_size
-        self._endpoint = EmbeddingsEndpoint(
-            model, url, key, dimensions=dimensions, timeout=timeout, max_retries=max_retries
-        )
+        self._asked_dimensions = self._dimensions = dimensions
+        self._endpoint = Endpoint(model, access, _ROUTE, timeout=timeout, max_retries=max_retries)
 
     @property
     def name(self) -> str:
@@ -88,7 +96,7 @@ class OpenAIEmbedder(Embedder):
     @property
     def dimensions(self) -> int | None:
         """What was asked for, or the length of the first vectors that came back."""
-        return self._endpoint.dimensions
+        return self._dimensions
 
     def embed_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Embed documents; see `Embedder.embed_documents`.
@@ -160,27 +168,23 @@ class OpenAIEmbedder(Embedder):
     def _embed_batch(self, texts: list[str], stop: threading.Event) -> NDArray[np.float32]:
         """Embed a batch in one request, or in halves where the server finds it too large."""
         try:
-            return self._endpoint.embed(texts, stop)
-        except RequestTooLargeError:
+            return self._endpoint.ask(lambda client: self._request(client, texts), stop)
+        except _RequestTooLargeError:
             if len(texts) == 1:
                 raise
         middle = len(texts) // 2
         return np.concatenate([self._embed_batch(half, stop) for half in (texts[:middle], texts[middle:])])
 
+    def _request(self, client: "openai.OpenAI", texts: list[str]) -> tuple[NDArray[np.float32], Mapping[str, str]]:
+        import openai
 
-def _address_problems(url: str, key: str) -> Iterator[str]:
-    if not _is_web_address(url):
-        yield "the base URL of the embeddings endpoint must be like https://host/v1: see OPENAI_BASE_URL"
-    if not key.isascii() or not key.isprintable():
-        yield "the API key holds characters that no HTTP header can carry: see OPENAI_API_KEY"
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # half of an IPv6 address, a port that is no number
-        return False
+        # The raw reply: the client's own parsing believes whatever it finds.
+        reply = client.embeddings.with_raw_response.create(
+            model=self._model, input=texts, dimensions=self._asked_dimensions or openai.omit
+        )
+        vectors = vectors_from_reply(reply.content, len(texts), self._dimensions, self._endpoint.address)
+        self._dimensions = vectors.shape[1]
+        return vectors, reply.headers
 
 
 def _batches(texts: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -10,6 +10,7 @@ from deepmemory.evaluation.result import (
     Group,
     QueryResult,
 )
+from deepmemory.evaluation.wire import decode_evaluation, encode_evaluation
 
 __all__ = [
     "ANSWERS_SHOWN",
@@ -23,6 +24,8 @@ __all__ = [
     "Evaluation",
     "Group",
     "QueryResult",
+    "decode_evaluation",
     "depth_for",
+    "encode_evaluation",
     "evaluate_rankings",
 ]

@@ -5,6 +5,7 @@ decided between processes, whether a job was cancelled or completed, is decided 
 them can create. A job whose process has ended is never seen as running: the record says which process that was.
 """
 
+from deepmemory.jobs.durable import DurableJobStore, DurableRun, HandedOver
 from deepmemory.jobs.owner import Owner
 from deepmemory.jobs.records import CANCELLED, COMPLETED, FAILED, FINISHED, PENDING, TRAINING, Job, JobStore
 from deepmemory.jobs.run import JobRun, Work, join, start
@@ -16,6 +17,9 @@ __all__ = [
     "FINISHED",
     "PENDING",
     "TRAINING",
+    "DurableJobStore",
+    "DurableRun",
+    "HandedOver",
     "Job",
     "JobRun",
     "JobStore",

@@ -111,11 +111,16 @@ class JobStore:
         """How often a record is worth looking at."""
         return max(_POLL_SECONDS, self._state.poll_seconds)
 
-    def create(self, details: Mapping[str, Any]) -> Job:
-        """Add a pending job that this process will run (see `start`)."""
+    def create(self, details: Mapping[str, Any], job_id: str | None = None) -> Job:
+        """Add a pending job that this process will run (see `start`).
+
+        Args:
+            details: what it is asked to do.
+            job_id: one that `new_id` gave, and that no job has; drawn by default.
+        """
         while True:
             job = Job(
-                secrets.token_hex(12),
+                job_id or self.new_id(),
                 PENDING,
                 Owner.this_process(),
                 details=details,
@@ -124,6 +129,11 @@ class JobStore:
             )
             if self._state.write_new(_record_name(job.id), _encode(job)):
                 return job
+
+    @staticmethod
+    def new_id() -> str:
+        """An id that no job has."""
+        return secrets.token_hex(12)
 
     def get(self, job_id: str) -> Job:
         """The job as it stands: cancelled at once when that was asked, failed when its process has ended.
@@ -149,6 +159,13 @@ class JobStore:
             error=f"the process that ran it (number {job.owner.pid} on {job.owner.host}) ended before the job did; "
             "train again",
         )
+
+    def find(self, job_id: str) -> Job | None:
+        """The job as `get` has it; None where there is none."""
+        try:
+            return self.get(job_id)
+        except JobError:
+            return None
 
     def list(self) -> tuple[Job, ...]:
         """All jobs as they stand, oldest first."""
@@ -196,8 +213,11 @@ class JobStore:
 
     def is_cancelled(self, job_id: str) -> bool:
         """Whether it was decided that the job is cancelled."""
-        decided = self._state.read(_end_name(job_id))
-        return decided is not None and json.loads(decided)["state"] == CANCELLED
+        return self._decided(job_id) == CANCELLED
+
+    def is_completing(self, job_id: str) -> bool:
+        """Whether it was decided that the job completes."""
+        return self._decided(job_id) == COMPLETED
 
     def claim_completion(self, job_id: str) -> bool:
         """Decide that the job completes; False when it was cancelled before that."""
@@ -210,6 +230,10 @@ class JobStore:
     def _decide(self, job_id: str, end: str) -> bool:
         decision = json.dumps({"state": end, "at": utc_now(), "by": os.getpid()})
         return self._state.write_new(_end_name(job_id), decision.encode())
+
+    def _decided(self, job_id: str) -> str | None:
+        decision = self._state.read(_end_name(job_id))
+        return None if decision is None else str(json.loads(decision)["state"])
 
     def _read(self, job_id: str) -> Job:
         data = self._state.read(_record_name(job_id)) if _is_job_id(job_id) else None

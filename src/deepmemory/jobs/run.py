@@ -26,7 +26,7 @@ from deepmemory.jobs.records import (
 )
 from deepmemory.progress import Progress
 
-__all__ = ["JobRun", "Work", "join", "start"]
+__all__ = ["JobRun", "Work", "join", "one_line", "start"]
 
 _BY_INTERRUPT = "the program that ran it was interrupted"
 _HEARTBEAT_SECONDS = 15.0
@@ -86,8 +86,11 @@ class JobRun:
             if self._jobs.is_cancelled(self.job_id):
                 raise Cancelled(ON_REQUEST)
 
-    def commit(self) -> None:
+    def commit(self) -> bool:
         """Decide that the job completes: from here on it can't be cancelled, and may change the store.
+
+        Returns:
+            True; False where an earlier run of the job decided it, and was cut short after that.
 
         Raises:
             Cancelled: it was cancelled before that.
@@ -96,6 +99,7 @@ class JobRun:
             raise Cancelled(_BY_INTERRUPT)
         if not self._jobs.claim_completion(self.job_id):
             raise Cancelled(ON_REQUEST)
+        return True
 
     def interrupt(self) -> None:
         """Ask the work to stop at its next step."""
@@ -114,7 +118,7 @@ class JobRun:
         except BaseException as error:
             if not isinstance(error, DeepMemoryError):
                 _log.exception("training job %s failed", self.job_id)
-            self._end(FAILED, error=_one_line(error))
+            self._end(FAILED, error=one_line(error))
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -266,6 +270,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_jobs_of_parent)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What a job's record says of an exception."""
     text = " ".join(str(error).split())
     return text if isinstance(error, DeepMemoryError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

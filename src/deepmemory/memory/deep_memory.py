@@ -1,81 +1,90 @@
-"""`DeepMemory`: what a store learns from queries with known answers."""
+"""`DeepMemory`: what a store learns from queries with known answers, wherever the work is done."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepmemory import jobs
-from deepmemory.artifacts import LayerArchive, LayerInfo, SavedLayer
-from deepmemory.backends.base import Backend, Distance
+from deepmemory.artifacts import LayerInfo
 from deepmemory.data import LabelledQueries, Relevance, check_labelled, check_vectors
-from deepmemory.embedders import Embedder, Fingerprint, resolve_embedder
+from deepmemory.embedders import Embedder, resolve_embedder
 from deepmemory.embedders.adapters import EmbeddingFunction, LangChainEmbeddings
-from deepmemory.errors import ArtifactError, Cancelled, InputError, JobError, ReadOnlyError, StorageError
-from deepmemory.evaluation import TOP_K, Evaluation, depth_for, evaluate_rankings
-from deepmemory.jobs import CANCELLED, FAILED, Job, JobStore
-from deepmemory.memory.history import History, HistoryEntry
-from deepmemory.memory.ranking import rank_both
+from deepmemory.errors import Cancelled, InputError, JobError, ReadOnlyError
+from deepmemory.evaluation import TOP_K, Evaluation, depth_for
+from deepmemory.jobs import CANCELLED, FAILED, Job
+from deepmemory.memory.history import HistoryEntry
 from deepmemory.memory.tables import jobs_table, status_table
-from deepmemory.memory.training_work import TrainingWork, embed_checked
 from deepmemory.progress import Progress
-from deepmemory.state import State
 from deepmemory.transform import Layer
 
-__all__ = ["DeepMemory", "EmbedderSpec"]
+__all__ = ["DeepMemory", "EmbedderSpec", "EvaluationRequest", "GivenQueries"]
 
 EmbedderSpec: TypeAlias = str | Embedder | LangChainEmbeddings | EmbeddingFunction
 """What `resolve_embedder` makes an embedder of: a name such as ``"local"``, an object, or a function."""
 
-_LOOKUP_BATCH = 1_000
 
+@dataclass(frozen=True, eq=False)
+class GivenQueries:
+    """Queries with their right answers, checked, and where their vectors come from.
 
-class DeepMemory:
-    """Trains layers for one store, keeps them with their jobs, and says what they are worth.
-
-    Everything is kept in the store's state and survives the process. Several processes may use one store at once.
+    Attributes:
+        labelled: the queries, as they were given.
+        vectors: ``(len(labelled), dimensions)`` float32 where they were given.
+        embedder: makes them where they were not.
+        by_own_embedder: whether the vectors are those of the store's embedder, or of none that is known.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        embedder: Embedder | None,
-        state: State,
-        *,
-        distance: Distance = "cosine",
-        fingerprint: Callable[[], Fingerprint | None] | None = None,
-        read_only: bool = False,
-    ) -> None:
-        """Put Deep Memory beside a collection of documents; `VectorStore.deep_memory` is one, ready to use.
+    labelled: LabelledQueries
+    vectors: NDArray[np.float32] | None
+    embedder: Embedder | None
+    by_own_embedder: bool
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationRequest:
+    """What an evaluation was asked to be; see `DeepMemory.evaluate`."""
+
+    top_k: Sequence[int]
+    model: str | None
+    seed: int
+    qvs_params: Mapping[str, Any]
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether the queries go into the history."""
+        return self.qvs_params.get("log_queries") is not False
+
+
+class DeepMemory(ABC):
+    """Trains layers for one store, keeps them with their jobs, and says what they are worth.
+
+    `VectorStore.deep_memory` is one. Arguments are checked and tables printed here; the work is done by this process
+    for a store of its own, and by the hub for a store on a hub. Everything is kept with the store and survives the
+    process. Several processes may use one store at once.
+    """
+
+    def __init__(self, embedder: Embedder | None, *, location: str, read_only: bool) -> None:
+        """Take what all kinds need.
 
         Args:
-            backend: where the documents are.
             embedder: turns queries into vectors; None where vectors are always given.
-            state: where layers, jobs and history are kept.
-            distance: how the store compares vectors.
-            fingerprint: of the embedder, where it is known already; by default it is taken when first needed.
+            location: the store, for messages.
             read_only: refuse everything that changes the store.
         """
-        self._backend = backend
         self._embedder = embedder
-        self._distance: Distance = distance
-        self._fingerprint = fingerprint or self._taken_fingerprint
+        self._location = location
         self._read_only = read_only
-        self._state = state
-        self._jobs = JobStore(state)
-        self._archive = LayerArchive(state)
-        self._history = History(state)
-        self._started: list[str] = []
 
     def train(
         self,
         queries: Sequence[str],
         relevance: Relevance,
         embedding_function: EmbedderSpec | None = None,
-        token: str | None = None,  # noqa: ARG002  the original's; nothing leaves this machine
+        token: str | None = None,  # noqa: ARG002  the original's; the store has its own
         *,
         embeddings: ArrayLike | None = None,
         seed: int = 0,
@@ -84,8 +93,9 @@ class DeepMemory:
     ) -> str:
         """Start a training job. The layer is saved, and made active only where held-out queries gain from it.
 
-        All arguments are checked before the job is made. The job runs in a thread of this process, after those
-        started before it. A program that comes to its end waits for its jobs; Ctrl-C cancels them.
+        All arguments are checked before the job is made. On a store of this machine the job runs in a thread of this
+        process, after those started before it; a program that comes to its end waits for its jobs; Ctrl-C cancels
+        them. On a hub the hub runs it, whatever becomes of this program.
 
         Args:
             queries: texts; at least some dozens, better hundreds.
@@ -95,7 +105,8 @@ class DeepMemory:
             embeddings: ``(len(queries), dimensions)``, the queries' vectors, where they are known already.
             seed: of the folds; the same seed and data give the same layer.
             wait: return when the job has ended. Ctrl-C then cancels the job.
-            progress: called from the job's thread with thousandths of the work; `Cancelled` raised in it cancels.
+            progress: called, mostly from another thread, with thousandths of the work; `Cancelled` raised in it
+                cancels.
 
         Returns:
             the job's id, for `status`.
@@ -107,29 +118,11 @@ class DeepMemory:
             Cancelled: with ``wait``, the job was cancelled.
         """
         self._refuse_if_read_only("train")
-        given = check_labelled(queries, relevance, known_ids=self._known_ids)
-        vectors = self._given_vectors(embeddings, len(given))
-        embedder = self._embedder_for(embedding_function, vectors)
-        labelled = given.merged()
-        if vectors is not None:
-            vectors = vectors[_first_rows(given.queries)]
-        job, entry = self._new_job(given, seed)
-        work = TrainingWork(
-            backend=self._backend,
-            archive=self._archive,
-            labelled=labelled,
-            vectors=vectors,
-            embedder=embedder,
-            fingerprint=self._fingerprint if embedder is self._embedder else _no_fingerprint,
-            distance=self._distance,
-            seed=seed,
-            provenance={"history": entry},
-        )
-        self._started.append(job.id)
-        jobs.start(self._jobs, job, work, progress=progress)
+        given = self._given(queries, relevance, embeddings, embedding_function)
+        job_id = self._start(given, seed, progress, wait=wait)
         if wait:
-            self._wait_as_owner(job.id)
-        return job.id
+            self._wait_as_owner(job_id, progress)
+        return job_id
 
     def status(self, job_id: str, *, verbose: bool = True) -> Job:
         """A job as it stands, printed as the original's table.
@@ -144,7 +137,7 @@ class DeepMemory:
         Raises:
             JobError: there is no such job.
         """
-        job = self._jobs.get(job_id)
+        job = self._job(job_id)
         if verbose:
             print(status_table(job))
         return job
@@ -156,11 +149,12 @@ class DeepMemory:
             debug: print more about each.
             verbose: whether to print.
         """
-        found = list(self._jobs.list())
+        found = self._all_jobs()
         if verbose:
             print(jobs_table(found, debug=debug))
         return found
 
+    @abstractmethod
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Wait for a job of any process to end.
 
@@ -174,13 +168,6 @@ class DeepMemory:
         Raises:
             JobError: there is no such job, or it has not ended in time (it goes on).
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not (job := self._jobs.get(job_id)).is_finished:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise JobError(f"job {job_id} is still {job.state} after {timeout:g} seconds; it goes on")
-            if not jobs.join(job_id, self._jobs.poll_seconds):
-                time.sleep(self._jobs.poll_seconds)
-        return job
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job, whichever process runs it.
@@ -193,7 +180,7 @@ class DeepMemory:
             ReadOnlyError: the store was opened for reading.
         """
         self._refuse_if_read_only("cancel a job")
-        return self._jobs.cancel(job_id)
+        return self._cancel(job_id)
 
     def delete(self, job_id: str) -> bool:
         """Delete a job that has ended; the layer that it saved stays.
@@ -203,26 +190,23 @@ class DeepMemory:
             ReadOnlyError: the store was opened for reading.
         """
         self._refuse_if_read_only("delete a job")
-        if self._jobs.get(job_id).state == CANCELLED:
-            # It is seen as cancelled at once, but may need until its next step to stop.
-            jobs.join(job_id, None)
-        return self._jobs.delete(job_id)
+        return self._delete(job_id)
 
+    @abstractmethod
     def models(self) -> list[str]:
         """Names of the saved layers, oldest first; also of those that did not pass the gate."""
-        return self._archive.names()
 
+    @abstractmethod
     def model_info(self, name: str) -> LayerInfo:
         """What is known of a saved layer, its training report among it.
 
         Raises:
             ArtifactError: there is none of that name, or it is damaged.
         """
-        return self._archive.load(name).info
 
+    @abstractmethod
     def get_model(self) -> str | None:
         """Name of the active layer; None where searches go untransformed."""
-        return self._archive.active()
 
     def set_model(self, name: str | None) -> None:
         """Choose the active layer; None makes searches go untransformed.
@@ -233,9 +217,7 @@ class DeepMemory:
             ReadOnlyError: the store was opened for reading.
         """
         self._refuse_if_read_only("change the active layer")
-        if name is not None:
-            self._check_fits(self._archive.load(name))
-        self._archive.activate(name)
+        self._set_model(name)
 
     def rollback(self) -> str | None:
         """Make active again what was active before; return its name (None: searches go untransformed).
@@ -245,11 +227,11 @@ class DeepMemory:
             ReadOnlyError: the store was opened for reading.
         """
         self._refuse_if_read_only("change the active layer")
-        return self._archive.rollback()
+        return self._rollback()
 
+    @abstractmethod
     def export_model(self, name: str, path: str | Path) -> None:
         """Write a saved layer to a file that `import_model` of any store with the same embedder can take in."""
-        self._archive.export(name, path)
 
     def import_model(self, path: str | Path) -> str:
         """Save the layer of an exported file here; return its name, for `set_model`.
@@ -259,18 +241,17 @@ class DeepMemory:
             ReadOnlyError: the store was opened for reading.
         """
         self._refuse_if_read_only("import a layer")
-        return self._archive.import_file(path).name
+        return self._import_model(path)
 
     @property
+    @abstractmethod
     def layer(self) -> Layer | None:
         """The active layer; None where searches go untransformed."""
-        name = self._archive.active()
-        return None if name is None else self._archive.load(name).layer
 
     @property
+    @abstractmethod
     def history(self) -> list[HistoryEntry]:
         """The queries that were trained on and evaluated, oldest first."""
-        return list(self._history)
 
     def evaluate(  # noqa: PLR0917  the order is the original's
         self,
@@ -309,86 +290,89 @@ class DeepMemory:
             InputError: everything that is wrong with the arguments.
             ArtifactError: there is no such layer, or it is damaged.
         """
-        depth = depth_for(top_k)
-        labelled = check_labelled(queries, relevance, known_ids=self._known_ids)
+        depth_for(top_k)
         if embedding is not None and embeddings is not None:
             raise InputError("embedding and embeddings are two names for the same thing: give one of them")
-        saved = self._saved_layer(model)
-        vectors = self._given_vectors(embedding if embeddings is None else embeddings, len(labelled))
-        embedder = self._embedder_for(embedding_function, vectors)
-        seconds = None
-        if vectors is None:
-            assert embedder is not None
-            begun = time.perf_counter()
-            vectors = embed_checked(embedder, labelled, self._backend.dimensions)
-            seconds = time.perf_counter() - begun
-        baseline, trained = rank_both(
-            self._backend,
-            vectors,
-            depth,
-            layer=saved.layer if saved else None,
-            distance=self._distance,
-            progress=progress,
-        )
-        seen_ids, training_queries = self._trained_on(saved)
-        evaluation = evaluate_rankings(
-            labelled,
-            baseline,
-            trained,
-            top_k=top_k,
-            seen_ids=seen_ids,
-            training_queries=training_queries,
-            embedding_seconds=seconds,
-            n_documents=self._backend.count(),
-            document_text=self._texts,
-            seed=seed,
-        )
-        self._log_evaluation(labelled, evaluation, saved, dict(qvs_params or {}))
+        vectors = embedding if embeddings is None else embeddings
+        given = self._given(queries, relevance, vectors, embedding_function)
+        asked = EvaluationRequest(top_k, model, seed, dict(qvs_params or {}))
+        evaluation = self._evaluate(given, asked, progress)
         if verbose:
             evaluation.print()
         return evaluation
 
-    def close(self) -> None:
-        """Wait for the jobs that were started here."""
-        for job_id in self._started:
-            jobs.join(job_id, None)
+    def close(self) -> None:  # noqa: B027  jobs of a hub need no waiting for
+        """Wait for the jobs that were started here and run in this process."""
+
+    # What the kinds of stores do each in their own way, once everything was checked
+
+    @abstractmethod
+    def _known_ids(self, ids: Sequence[str]) -> set[str]:
+        """Those of the distinct document ids that exist."""
+
+    @abstractmethod
+    def _dimensions(self) -> int | None:
+        """Length that vectors must have; None where any will do, or who takes them will check."""
+
+    @abstractmethod
+    def _start(self, given: GivenQueries, seed: int, progress: Progress | None, *, wait: bool) -> str:
+        """Make a job and see that it runs; return its id."""
+
+    @abstractmethod
+    def _finished(self, job_id: str, progress: Progress | None) -> Job:
+        """Wait for a job that was started here to end."""
+
+    @abstractmethod
+    def _evaluate(self, given: GivenQueries, asked: EvaluationRequest, progress: Progress | None) -> Evaluation:
+        """Search twice and compare; log it where that is asked and allowed."""
+
+    @abstractmethod
+    def _job(self, job_id: str) -> Job: ...
+
+    @abstractmethod
+    def _all_jobs(self) -> list[Job]: ...
+
+    @abstractmethod
+    def _cancel(self, job_id: str) -> bool: ...
+
+    @abstractmethod
+    def _delete(self, job_id: str) -> bool: ...
+
+    @abstractmethod
+    def _set_model(self, name: str | None) -> None: ...
+
+    @abstractmethod
+    def _rollback(self) -> str | None: ...
+
+    @abstractmethod
+    def _import_model(self, path: str | Path) -> str: ...
+
+    # What they share
 
     def _refuse_if_read_only(self, action: str) -> None:
         if self._read_only:
             raise ReadOnlyError(
-                f"can't {action}: {self._state.location} was opened for reading; open it without read_only=True"
+                f"can't {action}: {self._location} was opened for reading; open it without read_only=True"
             )
 
-    def _new_job(self, labelled: LabelledQueries, seed: int) -> tuple[Job, str]:
-        """A pending job, and the name of the history's entry that has its queries."""
-        entry = self._history.add("train", labelled, {"seed": seed})
-        try:
-            return self._jobs.create({"n_queries": len(labelled), "seed": seed, "history": entry}), entry
-        except StorageError:
-            self._history.remove(entry)
-            raise
+    def _given(
+        self,
+        queries: Sequence[str],
+        relevance: Relevance,
+        embeddings: ArrayLike | None,
+        embedding_function: EmbedderSpec | None,
+    ) -> GivenQueries:
+        labelled = check_labelled(queries, relevance, known_ids=self._known_ids)
+        if embeddings is None:
+            embedder = self._embedder_for(embedding_function)
+            return GivenQueries(labelled, None, embedder, by_own_embedder=embedder is self._embedder)
+        vectors = check_vectors(embeddings, len(labelled), self._dimensions(), "embeddings")
+        if embedding_function is not None:
+            raise InputError("give embeddings or embedding_function, not both: the one makes the other")
+        return GivenQueries(labelled, vectors, None, by_own_embedder=self._embedder is None)
 
-    def _known_ids(self, ids: Sequence[str]) -> set[str]:
-        known: set[str] = set()
-        for start in range(0, len(ids), _LOOKUP_BATCH):
-            found = self._backend.get(ids[start : start + _LOOKUP_BATCH])
-            known.update(document.id for document in found if document is not None)
-        return known
-
-    def _texts(self, ids: Sequence[str]) -> dict[str, str]:
-        return {document.id: document.text for document in self._backend.get(ids) if document is not None}
-
-    def _given_vectors(self, embeddings: ArrayLike | None, n: int) -> NDArray[np.float32] | None:
-        return None if embeddings is None else check_vectors(embeddings, n, self._backend.dimensions, "embeddings")
-
-    def _embedder_for(
-        self, embedding_function: EmbedderSpec | None, vectors: NDArray[np.float32] | None
-    ) -> Embedder | None:
-        """What makes the queries' vectors; None where they were given."""
-        if vectors is not None:
-            if embedding_function is not None:
-                raise InputError("give embeddings or embedding_function, not both: the one makes the other")
-            return None
+    def _embedder_for(self, embedding_function: EmbedderSpec | None) -> Embedder:
+        """What makes the queries' vectors where they are not given."""
         if embedding_function is not None:
             return resolve_embedder(embedding_function)
         if self._embedder is None:
@@ -397,65 +381,13 @@ class DeepMemory:
             )
         return self._embedder
 
-    def _taken_fingerprint(self) -> Fingerprint | None:
-        return None if self._embedder is None else Fingerprint.of(self._embedder)
-
-    def _check_fits(self, saved: SavedLayer) -> None:
-        info, dimensions = saved.info, self._backend.dimensions
-        if dimensions is not None and info.dimensions != dimensions:
-            raise ArtifactError(
-                f"layer {info.name} takes vectors of {info.dimensions} dimensions and the store has {dimensions}; "
-                "train one here"
-            )
-        if info.distance != self._distance:
-            raise ArtifactError(
-                f"layer {info.name} was trained for the distance {info.distance} and the store has {self._distance}; "
-                "train one here"
-            )
-        ours = self._fingerprint() if info.embedder else None
-        if ours is not None and info.embedder and (said := Fingerprint.from_dict(info.embedder).difference(ours)):
-            raise ArtifactError(f"layer {info.name} was trained with another embedder than the store's: {said}")
-
-    def _wait_as_owner(self, job_id: str) -> None:
+    def _wait_as_owner(self, job_id: str, progress: Progress | None) -> None:
         try:
-            job = self.wait(job_id)
+            job = self._finished(job_id, progress)
         except KeyboardInterrupt:
-            self._jobs.cancel(job_id)
+            self._cancel(job_id)
             raise
         if job.state == FAILED:
             raise JobError(f"job {job_id} failed: {job.error}")
         if job.state == CANCELLED:
             raise Cancelled(f"job {job_id} was cancelled: {job.error}")
-
-    def _saved_layer(self, name: str | None) -> SavedLayer | None:
-        name = self._archive.active() if name is None else name
-        return None if name is None else self._archive.load(name)
-
-    def _trained_on(self, saved: SavedLayer | None) -> tuple[set[str] | None, tuple[str, ...]]:
-        """Documents and queries that a layer was trained on; None where the documents are not known."""
-        if saved is None:
-            return None, ()
-        entry = self._history.read(str(saved.info.report.get("history", "")))
-        if entry is not None:
-            return set(entry.labelled.labelled_ids), entry.labelled.queries
-        return {str(id) for id in saved.layer.document_ids} or None, ()
-
-    def _log_evaluation(
-        self, labelled: LabelledQueries, evaluation: Evaluation, saved: SavedLayer | None, qvs_params: dict[str, Any]
-    ) -> None:
-        if self._read_only or qvs_params.get("log_queries") is False:
-            return
-        found = {"layer": saved and saved.info.name, "metrics": evaluation.overall.as_dict(), "qvs_params": qvs_params}
-        self._history.add("evaluate", labelled, found)
-
-
-def _no_fingerprint() -> None:
-    return None
-
-
-def _first_rows(queries: Sequence[str]) -> list[int]:
-    """The row of the first appearance of each distinct query, in order."""
-    first: dict[str, int] = {}
-    for row, query in enumerate(queries):
-        first.setdefault(query, row)
-    return list(first.values())

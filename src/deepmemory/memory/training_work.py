@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepmemory.artifacts import LayerArchive
+from deepmemory.artifacts import LayerArchive, LayerInfo
 from deepmemory.backends.base import Backend, Distance
 from deepmemory.data import LabelledQueries, check_vectors
 from deepmemory.embedders import Embedder, Fingerprint
@@ -18,7 +18,7 @@ from deepmemory.progress import Progress
 from deepmemory.training import fit
 from deepmemory.transform import Layer
 
-__all__ = ["TrainingWork", "embed_checked"]
+__all__ = ["Learned", "TrainingWork", "embed_checked"]
 
 _EMBEDDED, _GATHERED, _FITTED = 0.3, 0.4, 1.0
 
@@ -55,7 +55,18 @@ class TrainingWork:
         Returns:
             the training report, and the ``layer``'s name.
         """
-        vectors = self._query_vectors(run)
+        return self.save(run, self.learn(run, self.query_vectors(run)))
+
+    def query_vectors(self, run: JobRun) -> NDArray[np.float32]:
+        """The first stage: ``(len(labelled), dimensions)`` float32, the queries' vectors."""
+        if self.vectors is not None:
+            return self.vectors
+        assert self.embedder is not None
+        progress = run.stage("embedding queries", 0.0, _EMBEDDED)
+        return embed_checked(self.embedder, self.labelled, self.backend.dimensions, progress=progress)
+
+    def learn(self, run: JobRun, vectors: NDArray[np.float32]) -> "Learned":
+        """The second stage: gather the documents, and fit."""
         pool = gather_pool(
             self.backend,
             self.labelled.labelled_ids,
@@ -75,23 +86,43 @@ class TrainingWork:
             progress=run.stage("training", _GATHERED, _FITTED),
         )
         layer = result.layer.with_document_ids([pool.ids[int(row)] for row in result.layer.document_ids])
-        return self._save(run, layer, {**result.report.as_dict(), **self.provenance, "job": run.job_id})
+        return Learned(layer, {**result.report.as_dict(), **self.provenance, "job": run.job_id})
 
-    def _query_vectors(self, run: JobRun) -> NDArray[np.float32]:
-        if self.vectors is not None:
-            return self.vectors
-        assert self.embedder is not None
-        progress = run.stage("embedding queries", 0.0, _EMBEDDED)
-        return embed_checked(self.embedder, self.labelled, self.backend.dimensions, progress=progress)
+    def save(self, run: JobRun, learned: "Learned") -> Mapping[str, Any]:
+        """The last stage: commit, save the layer, and activate it where it passed the gate.
 
-    def _save(self, run: JobRun, layer: Layer, report: Mapping[str, Any]) -> Mapping[str, Any]:
+        Where a run of the same job was cut short after it had committed, the layer that it saved is taken.
+
+        Returns:
+            the training report, and the ``layer``'s name.
+        """
         fingerprint = self.fingerprint()
         values = None if fingerprint is None else fingerprint.as_dict()
-        run.commit()
-        info = self.archive.save(layer, embedder=values, data_hash=data_hash(self.labelled), report=report)
-        if report["active"]:
+        info = None if run.commit() else self._saved_before(run.job_id)
+        if info is None:
+            info = self.archive.save(
+                learned.layer, embedder=values, data_hash=data_hash(self.labelled), report=learned.report
+            )
+        if learned.report["active"]:
             self.archive.activate(info.name)
-        return {**report, "layer": info.name}
+        return {**learned.report, "layer": info.name}
+
+    def _saved_before(self, job_id: str) -> LayerInfo | None:
+        infos = (self.archive.load(name).info for name in reversed(self.archive.names()))
+        return next((info for info in infos if info.report.get("job") == job_id), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a training learned, before it is saved.
+
+    Attributes:
+        layer: with document ids.
+        report: the training report, JSON values.
+    """
+
+    layer: Layer
+    report: Mapping[str, Any]
 
 
 def embed_checked(

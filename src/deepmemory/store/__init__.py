@@ -1,5 +1,7 @@
 """`VectorStore`: documents, an embedder and a backend, searched with what Deep Memory has learned."""
 
-from deepmemory.store.vector_store import RECORDED, Hit, VectorStore
+from deepmemory.data import Hit
+from deepmemory.store.opening import RECORDED
+from deepmemory.store.vector_store import VectorStore
 
 __all__ = ["RECORDED", "Hit", "VectorStore"]

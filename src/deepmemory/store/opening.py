@@ -13,7 +13,18 @@ from deepmemory.state import FolderState, State
 from deepmemory.store.embedder import ChosenEmbedder, StoreEmbedder, refuse_other_embedder
 from deepmemory.store.record import StoreRecord, open_record, replace_record
 
-__all__ = ["RECORDED", "Recorded", "bind_embedder", "choose_embedder", "open_or_make", "start_anew"]
+__all__ = [
+    "DEFAULT_SPEC",
+    "RECORDED",
+    "Recorded",
+    "bind_embedder",
+    "bind_in_state",
+    "check_distance",
+    "choose_embedder",
+    "open_or_make",
+    "refuse_other_distance",
+    "start_anew",
+]
 
 
 class Recorded(Enum):
@@ -25,7 +36,7 @@ class Recorded(Enum):
 RECORDED: Final = Recorded.RECORDED
 """The embedder that the store has on record; in a new store, ``"local"``."""
 
-_DEFAULT_SPEC = "local"
+DEFAULT_SPEC = "local"
 _CACHE_FILE = Path("cache") / "queries.sqlite"
 _BLOBS_OF_USE = ("layers", "layers/active", "jobs", "history")
 
@@ -54,15 +65,24 @@ def open_or_make(
         NotAStoreError: something else is there, or nothing and ``create`` is False. Nothing was written.
         InputError: the store compares vectors by another distance.
     """
+    check_distance(distance)
+    record = open_record(state, (lambda: _new_record(chosen, distance or "cosine")) if create else None)
+    refuse_other_distance(record, distance, state.location)
+    return record
+
+
+def check_distance(distance: object) -> None:
+    """Raise `InputError` unless it is a distance, or None."""
     if distance not in (None, "cosine", "dot"):
         raise InputError(f"distance is 'cosine' or 'dot'; found {distance!r}")
-    record = open_record(state, (lambda: _new_record(chosen, distance or "cosine")) if create else None)
+
+
+def refuse_other_distance(record: StoreRecord, distance: Distance | None, location: str) -> None:
+    """Raise `InputError` where a store compares vectors otherwise than asked."""
     if distance not in (None, record.distance):
         raise InputError(
-            f"{state.location} compares vectors by {record.distance}, which can't be changed to {distance}: "
-            "fill a new store"
+            f"{location} compares vectors by {record.distance}, which can't be changed to {distance}: fill a new store"
         )
-    return record
 
 
 def start_anew(
@@ -86,19 +106,46 @@ def _new_record(chosen: ChosenEmbedder | Recorded | None, distance: Distance) ->
     record = StoreRecord(distance=distance)
     if chosen is None:
         return record
-    made = ChosenEmbedder(_DEFAULT_SPEC) if isinstance(chosen, Recorded) else chosen
+    made = ChosenEmbedder(DEFAULT_SPEC) if isinstance(chosen, Recorded) else chosen
     if made.spec is None:
         return record.pinned(made.fingerprint, None)
     return StoreRecord(distance=distance, embedder=made.embedder.name, spec=made.spec)
 
 
-def bind_embedder(
+def bind_in_state(
     chosen: ChosenEmbedder | Recorded | None,
     record: StoreRecord,
     state: State,
     *,
     dimensions: Callable[[], int | None],
     read_only: bool,
+) -> StoreEmbedder | None:
+    """The embedder of a store whose record and cache are in a state; see `bind_embedder`.
+
+    Args:
+        chosen: what was asked for.
+        record: of the store.
+        state: where the record is.
+        dimensions: of the vectors in the store.
+        read_only: write neither record nor cache.
+    """
+
+    def pin(fingerprint: Fingerprint) -> None:
+        if not read_only:
+            replace_record(state, record.pinned(fingerprint, record.spec))
+
+    cache_file = state.root / _CACHE_FILE if isinstance(state, FolderState) and not read_only else None
+    return bind_embedder(chosen, record, location=state.location, dimensions=dimensions, pin=pin, cache_file=cache_file)
+
+
+def bind_embedder(
+    chosen: ChosenEmbedder | Recorded | None,
+    record: StoreRecord,
+    *,
+    location: str,
+    dimensions: Callable[[], int | None],
+    pin: Callable[[Fingerprint], None],
+    cache_file: Path | None,
 ) -> StoreEmbedder | None:
     """The embedder to work with; None where vectors must be given.
 
@@ -107,9 +154,10 @@ def bind_embedder(
     Args:
         chosen: what was asked for.
         record: of the store.
-        state: where the record is.
+        location: of the store, for messages.
         dimensions: of the vectors in the store.
-        read_only: write neither record nor cache.
+        pin: puts on record the fingerprint of the embedder that embeds the first text.
+        cache_file: where vectors of queries are kept; None to keep none.
 
     Raises:
         EmbedderMismatchError: the store was filled, or made to be filled, with another.
@@ -122,22 +170,15 @@ def bind_embedder(
             return None
         name, make = record.embedder, lambda: ChosenEmbedder(spec)
     else:
-        _refuse_other(chosen, record, state.location, dimensions)
+        _refuse_other(chosen, record, location, dimensions)
         name, make = chosen.embedder.name, lambda: chosen
 
-    def pin(fingerprint: Fingerprint) -> None:
+    def pin_ours(fingerprint: Fingerprint) -> None:
         # Vectors that were given may come from anywhere: no embedder is claimed for them afterwards.
-        if not read_only and record.embedder is not None:
-            replace_record(state, record.pinned(fingerprint, record.spec))
+        if record.embedder is not None:
+            pin(fingerprint)
 
-    return StoreEmbedder(
-        name,
-        make,
-        record.fingerprint,
-        location=state.location,
-        pin=pin,
-        cache_file=state.root / _CACHE_FILE if isinstance(state, FolderState) and not read_only else None,
-    )
+    return StoreEmbedder(name, make, record.fingerprint, location=location, pin=pin_ours, cache_file=cache_file)
 
 
 def _refuse_other(

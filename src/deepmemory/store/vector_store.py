@@ -3,50 +3,31 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from deepmemory.backends import Backend, Filter, Ranking, open_backend
+from deepmemory.backends import Backend, Filter
 from deepmemory.backends.base import Distance
-from deepmemory.data import Document, Metadata, check_documents, check_vectors
+from deepmemory.data import Document, Hit, Metadata, check_documents, check_vectors
 from deepmemory.data.text import is_list, shown, text_problem
 from deepmemory.embedders import Embedder
-from deepmemory.errors import CapabilityError, DeepMemoryError, InputError, ReadOnlyError
+from deepmemory.errors import CapabilityError, InputError, ReadOnlyError
 from deepmemory.memory import DeepMemory, EmbedderSpec
 from deepmemory.progress import Progress
-from deepmemory.retrieval import retrieve
-from deepmemory.state import State, open_state
-from deepmemory.store.opening import RECORDED, Recorded, bind_embedder, choose_embedder, open_or_make, start_anew
+from deepmemory.state import State
+from deepmemory.store.opening import RECORDED, Recorded
+from deepmemory.store.parts import StoreParts
 from deepmemory.transform import Layer
 
-__all__ = ["RECORDED", "Hit", "Mode", "VectorStore"]
+__all__ = ["Mode", "VectorStore"]
 
 Mode: TypeAlias = Literal["vectors", "words"]
 """How a search ranks: by the similarity of vectors, or by the words that query and document share."""
 
-_ADD_BATCH = 512
-"""Documents embedded and stored together: what is added is kept batch by batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One document that a search found.
-
-    Attributes:
-        id: of the document.
-        text: of the document.
-        metadata: JSON values by key.
-        score: higher is better; the similarity, plus what the layer adds for documents that training queries wanted.
-    """
-
-    id: str
-    text: str
-    metadata: Metadata
-    score: float
+_HUB = "hub:"
 
 
 class VectorStore:
@@ -70,20 +51,26 @@ class VectorStore:
         distance: Distance | None = None,
         overwrite: bool = False,
         storage_options: Mapping[str, str] | None = None,
+        token: str | None = None,
+        runtime: Mapping[str, Any] | None = None,
     ) -> None:
         """Open the store at a path, or make one there.
 
         Args:
-            path: a folder; ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); or ``memory://`` for a store that
-                ends with this object.
+            path: a folder; ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); ``hub://org/name`` for a store on a
+                Deep Memory hub, whose address is in ``DEEPMEMORY_HUB_URL``; or ``memory://`` for a store that ends
+                with this object.
             embedder: turns texts into vectors: ``"local"``, ``"openai:MODEL"``, an object with ``embed_documents``
                 and ``embed_query``, or a function. By default the one on record, and ``"local"`` for a new store.
-                None where vectors are always given.
+                None where vectors are always given. On a hub, an embedder that the hub has itself works there, and
+                any other here.
             create: make a store where there is nothing.
             read_only: refuse everything that changes the store.
             distance: ``"cosine"`` or ``"dot"``; by default what the store has, and cosine for a new one.
             overwrite: remove everything that the store holds, layers and jobs included, and begin anew.
             storage_options: credentials, region and endpoint of an object store, by the names that LanceDB takes.
+            token: for a hub; by default what ``DEEPMEMORY_TOKEN`` has. Other stores need none.
+            runtime: the original's ``{"tensor_db": True}``, accepted: a hub searches and trains on its own side anyway.
 
         Raises:
             NotAStoreError: something else is at the path, or nothing and it may not be created.
@@ -91,30 +78,41 @@ class VectorStore:
             EmbedderMismatchError: it was filled with another embedder.
             InputError: an argument is wrong.
             StorageError: the disk or bucket failed.
+            HubError: the hub can't be reached or refused, by its kinds.
         """
         if read_only and overwrite:
             raise InputError("a store that is opened for reading can't be overwritten: give read_only or overwrite")
-        chosen = choose_embedder(embedder)
-        create = create and not read_only
+        _check_runtime(runtime)
         self.path = os.fspath(path)
         self._read_only = read_only
-        self._state = open_state(path, storage_options=storage_options)
-        record = open_or_make(self._state, chosen, create=create, distance=None if overwrite else distance)
-        self._backend = open_backend(self.path, create=create, read_only=read_only, storage_options=storage_options)
-        if overwrite:
-            record = start_anew(self._state, self._backend, chosen, distance)
-        self._record = record
-        self._embedder = bind_embedder(
-            chosen, self._record, self._state, dimensions=lambda: self._backend.dimensions, read_only=read_only
-        )
-        self._deep_memory = DeepMemory(
-            self._backend,
-            self._embedder,
-            self._state,
-            distance=self._record.distance,
-            fingerprint=self._embedder.fingerprint if self._embedder else None,
-            read_only=read_only,
-        )
+        create = create and not read_only
+        self._parts: StoreParts
+        if self.path.startswith(_HUB):
+            if storage_options:
+                raise InputError(f"storage_options are for object stores: {self.path} is on a hub, which has its own")
+            from deepmemory.store.hub import HubParts
+
+            self._parts = HubParts(
+                self.path,
+                embedder,
+                create=create,
+                read_only=read_only,
+                distance=distance,
+                overwrite=overwrite,
+                token=token,
+            )
+        else:
+            from deepmemory.store.local import LocalParts
+
+            self._parts = LocalParts(
+                self.path,
+                embedder,
+                create=create,
+                read_only=read_only,
+                distance=distance,
+                overwrite=overwrite,
+                storage_options=storage_options,
+            )
 
     def add(
         self,
@@ -148,15 +146,11 @@ class VectorStore:
         self._refuse_if_read_only("add documents")
         documents = check_documents(texts, metadatas, ids)
         if embeddings is None:
-            embedder = self._embedder_or_refuse("the documents' vectors as embeddings")
-            self._add_embedded(documents, embedder, progress)
+            self._refuse_if_no_embedder("the documents' vectors as embeddings")
+            vectors = None
         else:
-            vectors = check_vectors(embeddings, len(documents), self._dimensions(), "embeddings")
-            for start in range(0, len(documents), _ADD_BATCH):
-                batch = documents[start : start + _ADD_BATCH]
-                self._backend.upsert(batch, vectors[start : start + _ADD_BATCH])
-                if progress is not None:
-                    progress(start + len(batch), len(documents))
+            vectors = check_vectors(embeddings, len(documents), self._parts.dimensions(), "embeddings")
+        self._parts.add(documents, vectors, progress)
         return [document.id for document in documents]
 
     def get(self, ids: Sequence[str]) -> list[Document | None]:
@@ -165,7 +159,7 @@ class VectorStore:
         Raises:
             InputError: the ids are no list of texts.
         """
-        return self._backend.get(_checked_ids(ids))
+        return self._parts.backend.get(_checked_ids(ids))
 
     def delete(self, ids: Sequence[str] | None = None, filter: Filter | None = None, delete_all: bool = False) -> int:
         """Delete documents by ids, by filter, by both (ids that pass the filter), or all of them.
@@ -181,10 +175,10 @@ class VectorStore:
         if delete_all:
             if ids is not None or filter is not None:
                 raise InputError("delete_all deletes everything: give it alone, or give ids or a filter")
-            return self._backend.delete()
+            return self._parts.backend.delete()
         if ids is None and not filter:
             raise InputError("say what to delete: ids, a filter with a key in it, or delete_all=True")
-        return self._backend.delete(ids=None if ids is None else _checked_ids(ids), filter=filter or None)
+        return self._parts.backend.delete(ids=None if ids is None else _checked_ids(ids), filter=filter or None)
 
     def search(
         self,
@@ -243,32 +237,33 @@ class VectorStore:
         """
         _check_k(k)
         if mode == "words":
-            rankings = self._ranked_by_words(queries, k, deep_memory=deep_memory, filter=filter, embeddings=embeddings)
-        elif mode == "vectors":
-            layer = None if deep_memory is False else self._deep_memory.layer
-            vectors = self._query_vectors(queries, embeddings)
-            rankings = (
-                retrieve(self._backend, vectors, int(k), layer=layer, distance=self._record.distance, filter=filter)
-                if len(vectors)
-                else []
-            )
-        else:
+            _refuse_with_words(deep_memory, embeddings)
+            return self._parts.search_words(_checked_queries(queries), int(k), filter=filter)
+        if mode != "vectors":
             raise InputError(f"mode is 'vectors' or 'words'; found {mode!r}")
-        return self._hits(rankings)
+        texts, vectors = None, None
+        if embeddings is None:
+            texts = _checked_queries(queries)
+            if texts:
+                self._refuse_if_no_embedder("the query's vector as embedding")
+        else:
+            n = None if queries is None else len(queries)
+            vectors = check_vectors(embeddings, n, self._parts.dimensions(), "embeddings")
+        return self._parts.search(texts, vectors, int(k), with_layer=deep_memory is not False, filter=filter)
 
     def documents(self) -> Iterator[Document]:
         """Iterate over all documents, without holding them."""
-        for batch in self._backend.batches(text=True):
+        for batch in self._parts.backend.batches(text=True):
             columns = (batch.column(name).to_pylist() for name in ("id", "text", "metadata"))
             for id, text, metadata in zip(*columns, strict=True):
                 yield Document(id, text, json.loads(metadata) if metadata else {})
 
     def count(self, filter: Filter | None = None) -> int:
         """How many documents there are, or pass the filter."""
-        return self._backend.count(filter)
+        return self._parts.backend.count(filter)
 
     def __len__(self) -> int:
-        return self._backend.count()
+        return self._parts.backend.count()
 
     def __bool__(self) -> bool:
         """A store is something, also while it is empty."""
@@ -277,56 +272,55 @@ class VectorStore:
     @property
     def deep_memory(self) -> DeepMemory:
         """Train, watch and evaluate."""
-        return self._deep_memory
+        return self._parts.deep_memory
 
     @property
     def layer(self) -> Layer | None:
         """The active layer; None where searches go untransformed."""
-        return self._deep_memory.layer
+        return self._parts.deep_memory.layer
 
     @property
     def embedder(self) -> Embedder | None:
         """What turns texts into this store's vectors; None where vectors are always given."""
-        return self._embedder
+        return self._parts.embedder
 
     @property
     def distance(self) -> Distance:
         """How vectors are compared."""
-        return self._record.distance
+        return self._parts.record.distance
 
     @property
     def state(self) -> State:
         """The small named blobs beside the vectors: layers, jobs, what was ingested."""
-        return self._state
+        return self._parts.state
 
     @property
     def backend(self) -> Backend:
         """Where the documents are, for what is not offered here."""
-        return self._backend
+        return self._parts.backend
 
     def summary(self) -> dict[str, Any]:
         """What the store holds, as JSON values."""
         return {
             "path": self.path,
-            "documents": self._backend.count(),
-            "dimensions": self._backend.dimensions,
-            "distance": self._record.distance,
-            "embedder": self._record.embedder,
-            "layer": self._deep_memory.get_model(),
-            "layers": self._deep_memory.models(),
-            "jobs": len(self._deep_memory.list_jobs(verbose=False)),
-            "created": self._record.created,
+            "documents": self._parts.backend.count(),
+            "dimensions": self._parts.backend.dimensions,
+            "distance": self._parts.record.distance,
+            "embedder": self._parts.record.embedder,
+            "layer": self._parts.deep_memory.get_model(),
+            "layers": self._parts.deep_memory.models(),
+            "jobs": len(self._parts.deep_memory.list_jobs(verbose=False)),
+            "created": self._parts.record.created,
         }
 
     def optimize(self) -> None:
         """Let the engine compact, and index what is not indexed yet; never needed for correct results."""
         self._refuse_if_read_only("optimize")
-        self._backend.optimize()
+        self._parts.backend.optimize()
 
     def close(self) -> None:
-        """Wait for the training jobs that were started here, and let go of the store."""
-        self._deep_memory.close()
-        self._backend.close()
+        """Let go of the store, after the training jobs that were started here; those of a hub go on there."""
+        self._parts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -337,82 +331,36 @@ class VectorStore:
         self.close()
 
     def __repr__(self) -> str:
-        return f"VectorStore({self.path!r}, embedder={self._record.embedder!r}, distance={self._record.distance!r})"
+        record = self._parts.record
+        return f"VectorStore({self.path!r}, embedder={record.embedder!r}, distance={record.distance!r})"
 
     def _refuse_if_read_only(self, action: str) -> None:
         if self._read_only:
             raise ReadOnlyError(f"can't {action}: {self.path} was opened for reading; open it without read_only=True")
 
-    def _dimensions(self) -> int | None:
-        """Length that vectors must have; None while any will do."""
-        return self._backend.dimensions or (self._embedder.dimensions if self._embedder else None)
-
-    def _embedder_or_refuse(self, otherwise: str) -> Embedder:
-        if self._embedder is not None:
-            return self._embedder
-        if self._record.embedder is not None:
+    def _refuse_if_no_embedder(self, otherwise: str) -> None:
+        if self._parts.embedder is not None:
+            return
+        if self._parts.record.embedder is not None:
             raise InputError(
-                f"{self.path} is filled by {self._record.embedder}, which is not named but given: open it with "
+                f"{self.path} is filled by {self._parts.record.embedder}, which is not named but given: open it with "
                 f"embedder=..., or give {otherwise}"
             )
         raise InputError(f"{self.path} has no embedder: give {otherwise}")
 
-    def _add_embedded(self, documents: Sequence[Document], embedder: Embedder, progress: Progress | None) -> None:
-        total = len(documents)
-        for start in range(0, total, _ADD_BATCH):
-            batch = documents[start : start + _ADD_BATCH]
 
-            def report(done: int, _: int, start: int = start) -> None:
-                if progress is not None:
-                    progress(start + done, total)
+def _check_runtime(runtime: object) -> None:
+    if runtime is not None and not (isinstance(runtime, Mapping) and set(runtime) <= {"tensor_db"}):
+        raise InputError(f"runtime is {{'tensor_db': True}} or nothing; found {shown(runtime)}")
 
-            try:
-                vectors = embedder.embed_documents([document.text for document in batch], progress=report)
-                self._backend.upsert(batch, check_vectors(vectors, len(batch), self._dimensions(), "the vectors made"))
-            except DeepMemoryError as error:
-                if start:
-                    error.add_note(f"{start} of {total} documents were added before that")
-                raise
 
-    def _query_vectors(self, queries: Sequence[str] | None, embeddings: ArrayLike | None) -> NDArray[np.float32]:
-        if embeddings is not None:
-            return check_vectors(
-                embeddings, None if queries is None else len(queries), self._dimensions(), "embeddings"
-            )
-        texts = _checked_queries(queries)
-        if not texts:
-            return np.empty((0, self._dimensions() or 0), dtype=np.float32)
-        return self._embedder_or_refuse("the query's vector as embedding").embed_queries(texts)
-
-    def _ranked_by_words(
-        self,
-        queries: Sequence[str] | None,
-        k: int,
-        *,
-        deep_memory: bool | None,
-        filter: Filter | None,
-        embeddings: ArrayLike | None,
-    ) -> list[Ranking]:
-        if deep_memory:
-            raise CapabilityError(
-                "Deep Memory moves a query's vector, and mode='words' uses none: leave out deep_memory=True or the mode"
-            )
-        if embeddings is not None:
-            raise InputError("mode='words' uses no vectors: leave out the embedding or the mode")
-        return self._backend.search_text(_checked_queries(queries), int(k), filter=filter)
-
-    def _hits(self, rankings: Sequence[Ranking]) -> list[list[Hit]]:
-        wanted = list(dict.fromkeys(id for ranking in rankings for id in ranking.ids))
-        found = {document.id: document for document in self._backend.get(wanted) if document} if wanted else {}
-        return [
-            [
-                Hit(id, found[id].text, found[id].metadata, float(score))
-                for id, score in zip(ranking.ids, ranking.scores, strict=True)
-                # One that another process deleted between search and fetch is no hit any more.
-                if id in found
-            ]
-            for ranking in rankings
-        ]
+def _refuse_with_words(deep_memory: bool | None, embeddings: ArrayLike | None) -> None:
+    if deep_memory:
+        raise CapabilityError(
+            "Deep Memory moves a query's vector, and mode='words' uses none: leave out deep_memory=True or the mode"
+        )
+    if embeddings is not None:
+        raise InputError("mode='words' uses no vectors: leave out the embedding or the mode")
 
 
 def _check_k(k: object) -> None:

@@ -121,6 +121,13 @@ class BackendContract:
         np.testing.assert_array_equal(vectors, before)
         np.testing.assert_array_equal(queries, before[:9])
 
+    def test_documents_that_come_along_with_hits_are_the_stored_ones(self, backend: Backend) -> None:
+        documents, vectors = corpus(20)
+        backend.upsert(documents, vectors)
+        for ranking in (*backend.search(vectors[:1], 5), *backend.search(vectors[:9], 5)):
+            along = list(ranking.documents)
+            assert [ranking.documents[id] for id in along] == backend.get(along)
+
     def test_an_existing_id_is_replaced(self, backend: Backend) -> None:
         backend.upsert([_document("a", v=1), _document("b", v=1)], np.eye(2, DIMENSIONS, dtype=np.float32))
         backend.upsert([_document("b", v=2), _document("c", v=2)], np.eye(2, DIMENSIONS, 4, dtype=np.float32))

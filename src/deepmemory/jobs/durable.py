@@ -1,0 +1,77 @@
+"""A job that outlives the process that runs it: another takes it up where the last finished stage left it.
+
+Who calls the stages, and remembers which of them are finished, is a workflow engine's business and not ours.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from deepmemory.errors import Cancelled
+from deepmemory.jobs.records import CANCELLED, COMPLETED, FAILED, PENDING, TRAINING, Job, JobStore, utc_now
+from deepmemory.jobs.run import JobRun, one_line
+
+__all__ = ["DurableJobStore", "DurableRun", "HandedOver"]
+
+
+class HandedOver(BaseException):
+    """The process is about to end, and leaves the job to the next one.
+
+    It is no `Exception`, so that nothing on its way takes it for the end of the job.
+    """
+
+
+class DurableJobStore(JobStore):
+    """Job records of a store whose jobs are taken up again when their process has ended."""
+
+    def is_running(self, job: Job) -> bool:  # noqa: ARG002  whatever process it was
+        """An unfinished job goes on, sooner or later."""
+        return True
+
+
+class DurableRun(JobRun):
+    """One run of a durable job, of which there may be several after each other."""
+
+    def __init__(self, jobs: JobStore, job: Job, stopping: threading.Event) -> None:
+        """Take up a job.
+
+        Args:
+            jobs: where its record is.
+            job: as it stands.
+            stopping: set when the process is about to end.
+        """
+        super().__init__(jobs, job, None)
+        self._stopping = stopping
+
+    def begin(self) -> None:
+        """Write down that the work goes on."""
+        self.check_cancelled()
+        if self._job.state == PENDING:
+            self._update(state=TRAINING, started=utc_now())
+
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` once the job is cancelled, and `HandedOver` once the process is about to end."""
+        if self._stopping.is_set():
+            raise HandedOver
+        super().check_cancelled()
+
+    def commit(self) -> bool:
+        """Decide that the job completes, if no run before did; see `JobRun.commit`."""
+        try:
+            return super().commit()
+        except Cancelled:
+            if self._jobs.is_completing(self.job_id):
+                return False
+            raise
+
+    def complete(self, results: Mapping[str, Any]) -> None:
+        """Write down what was found."""
+        self._end(COMPLETED, results=results, progress=1.0)
+
+    def cancel(self, reason: str) -> None:
+        """Write down that it was cancelled."""
+        self._end(CANCELLED, error=reason)
+
+    def fail(self, error: BaseException) -> None:
+        """Write down why it failed."""
+        self._end(FAILED, error=one_line(error))

@@ -1,0 +1,256 @@
+"""Deep Memory of a store on this machine: jobs in threads, and everything kept in the store's state."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deepmemory import jobs
+from deepmemory.artifacts import LayerArchive, LayerInfo, SavedLayer
+from deepmemory.backends.base import Backend, Distance
+from deepmemory.data import LabelledQueries
+from deepmemory.embedders import Embedder, Fingerprint
+from deepmemory.errors import ArtifactError, JobError, StorageError
+from deepmemory.evaluation import Evaluation, depth_for, evaluate_rankings
+from deepmemory.jobs import CANCELLED, Job, JobStore
+from deepmemory.memory.deep_memory import DeepMemory, EvaluationRequest, GivenQueries
+from deepmemory.memory.history import History, HistoryEntry
+from deepmemory.memory.ranking import rank_both
+from deepmemory.memory.training_work import TrainingWork, embed_checked
+from deepmemory.progress import Progress
+from deepmemory.state import State
+from deepmemory.transform import Layer
+
+__all__ = ["LocalDeepMemory"]
+
+_LOOKUP_BATCH = 1_000
+
+
+class LocalDeepMemory(DeepMemory):
+    """Deep Memory of a store that this process opens itself."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        embedder: Embedder | None,
+        state: State,
+        *,
+        distance: Distance = "cosine",
+        fingerprint: Callable[[], Fingerprint | None] | None = None,
+        read_only: bool = False,
+    ) -> None:
+        """Put Deep Memory beside a collection of documents.
+
+        Args:
+            backend: where the documents are.
+            embedder: turns queries into vectors; None where vectors are always given.
+            state: where layers, jobs and history are kept.
+            distance: how the store compares vectors.
+            fingerprint: of the embedder, where it is known already; by default it is taken when first needed.
+            read_only: refuse everything that changes the store.
+        """
+        super().__init__(embedder, location=state.location, read_only=read_only)
+        self._backend = backend
+        self._distance: Distance = distance
+        self._fingerprint = fingerprint or self._taken_fingerprint
+        self._jobs = JobStore(state)
+        self._archive = LayerArchive(state)
+        self._history = History(state)
+        self._started: list[str] = []
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """Wait for a job of any process to end."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (job := self._jobs.get(job_id)).is_finished:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise JobError(f"job {job_id} is still {job.state} after {timeout:g} seconds; it goes on")
+            if not jobs.join(job_id, self._jobs.poll_seconds):
+                time.sleep(self._jobs.poll_seconds)
+        return job
+
+    def models(self) -> list[str]:
+        """Names of the saved layers, oldest first; also of those that did not pass the gate."""
+        return self._archive.names()
+
+    def model_info(self, name: str) -> LayerInfo:
+        """What is known of a saved layer, its training report among it."""
+        return self._archive.load(name).info
+
+    def get_model(self) -> str | None:
+        """Name of the active layer; None where searches go untransformed."""
+        return self._archive.active()
+
+    def export_model(self, name: str, path: str | Path) -> None:
+        """Write a saved layer to a file that `import_model` of any store with the same embedder can take in."""
+        self._archive.export(name, path)
+
+    @property
+    def layer(self) -> Layer | None:
+        """The active layer; None where searches go untransformed."""
+        saved = self._saved_layer(None)
+        return None if saved is None else saved.layer
+
+    @property
+    def history(self) -> list[HistoryEntry]:
+        """The queries that were trained on and evaluated, oldest first."""
+        return list(self._history)
+
+    def close(self) -> None:
+        """Wait for the jobs that were started here."""
+        for job_id in self._started:
+            jobs.join(job_id, None)
+
+    def _known_ids(self, ids: Sequence[str]) -> set[str]:
+        known: set[str] = set()
+        for start in range(0, len(ids), _LOOKUP_BATCH):
+            found = self._backend.get(ids[start : start + _LOOKUP_BATCH])
+            known.update(document.id for document in found if document is not None)
+        return known
+
+    def _dimensions(self) -> int | None:
+        return self._backend.dimensions
+
+    def _start(self, given: GivenQueries, seed: int, progress: Progress | None, *, wait: bool) -> str:  # noqa: ARG002
+        vectors = given.vectors
+        if vectors is not None:
+            vectors = vectors[_first_rows(given.labelled.queries)]
+        job, entry = self._new_job(given.labelled, seed)
+        work = TrainingWork(
+            backend=self._backend,
+            archive=self._archive,
+            labelled=given.labelled.merged(),
+            vectors=vectors,
+            embedder=given.embedder,
+            fingerprint=self._fingerprint if given.by_own_embedder else _no_fingerprint,
+            distance=self._distance,
+            seed=seed,
+            provenance={"history": entry},
+        )
+        self._started.append(job.id)
+        jobs.start(self._jobs, job, work, progress=progress)
+        return job.id
+
+    def _finished(self, job_id: str, progress: Progress | None) -> Job:  # noqa: ARG002  the job's thread calls it
+        return self.wait(job_id)
+
+    def _evaluate(self, given: GivenQueries, asked: EvaluationRequest, progress: Progress | None) -> Evaluation:
+        saved = self._saved_layer(asked.model)
+        vectors, seconds = given.vectors, None
+        if vectors is None:
+            assert given.embedder is not None
+            begun = time.perf_counter()
+            vectors = embed_checked(given.embedder, given.labelled, self._backend.dimensions)
+            seconds = time.perf_counter() - begun
+        baseline, trained = rank_both(
+            self._backend,
+            vectors,
+            depth_for(asked.top_k),
+            layer=saved.layer if saved else None,
+            distance=self._distance,
+            progress=progress,
+        )
+        seen_ids, training_queries = self._trained_on(saved)
+        evaluation = evaluate_rankings(
+            given.labelled,
+            baseline,
+            trained,
+            top_k=asked.top_k,
+            seen_ids=seen_ids,
+            training_queries=training_queries,
+            embedding_seconds=seconds,
+            n_documents=self._backend.count(),
+            document_text=self._texts,
+            seed=asked.seed,
+        )
+        if asked.is_logged and not self._read_only:
+            self._log_evaluation(given.labelled, evaluation, saved, asked)
+        return evaluation
+
+    def _job(self, job_id: str) -> Job:
+        return self._jobs.get(job_id)
+
+    def _all_jobs(self) -> list[Job]:
+        return list(self._jobs.list())
+
+    def _cancel(self, job_id: str) -> bool:
+        return self._jobs.cancel(job_id)
+
+    def _delete(self, job_id: str) -> bool:
+        if self._jobs.get(job_id).state == CANCELLED:
+            # It is seen as cancelled at once, but may need until its next step to stop.
+            jobs.join(job_id, None)
+        return self._jobs.delete(job_id)
+
+    def _set_model(self, name: str | None) -> None:
+        if name is not None:
+            self._check_fits(self._archive.load(name))
+        self._archive.activate(name)
+
+    def _rollback(self) -> str | None:
+        return self._archive.rollback()
+
+    def _import_model(self, path: str | Path) -> str:
+        return self._archive.import_file(path).name
+
+    def _new_job(self, labelled: LabelledQueries, seed: int) -> tuple[Job, str]:
+        """A pending job, and the name of the history's entry that has its queries."""
+        entry = self._history.add("train", labelled, {"seed": seed})
+        try:
+            return self._jobs.create({"n_queries": len(labelled), "seed": seed, "history": entry}), entry
+        except StorageError:
+            self._history.remove(entry)
+            raise
+
+    def _texts(self, ids: Sequence[str]) -> dict[str, str]:
+        return {document.id: document.text for document in self._backend.get(ids) if document is not None}
+
+    def _taken_fingerprint(self) -> Fingerprint | None:
+        return None if self._embedder is None else Fingerprint.of(self._embedder)
+
+    def _check_fits(self, saved: SavedLayer) -> None:
+        info, dimensions = saved.info, self._backend.dimensions
+        if dimensions is not None and info.dimensions != dimensions:
+            raise ArtifactError(
+                f"layer {info.name} takes vectors of {info.dimensions} dimensions and the store has {dimensions}; "
+                "train one here"
+            )
+        if info.distance != self._distance:
+            raise ArtifactError(
+                f"layer {info.name} was trained for the distance {info.distance} and the store has {self._distance}; "
+                "train one here"
+            )
+        ours = self._fingerprint() if info.embedder else None
+        if ours is not None and info.embedder and (said := Fingerprint.from_dict(info.embedder).difference(ours)):
+            raise ArtifactError(f"layer {info.name} was trained with another embedder than the store's: {said}")
+
+    def _saved_layer(self, name: str | None) -> SavedLayer | None:
+        name = self._archive.active() if name is None else name
+        return None if name is None else self._archive.load(name)
+
+    def _trained_on(self, saved: SavedLayer | None) -> tuple[set[str] | None, tuple[str, ...]]:
+        """Documents and queries that a layer was trained on; None where the documents are not known."""
+        if saved is None:
+            return None, ()
+        entry = self._history.read(str(saved.info.report.get("history", "")))
+        if entry is not None:
+            return set(entry.labelled.labelled_ids), entry.labelled.queries
+        return {str(id) for id in saved.layer.document_ids} or None, ()
+
+    def _log_evaluation(
+        self, labelled: LabelledQueries, evaluation: Evaluation, saved: SavedLayer | None, asked: EvaluationRequest
+    ) -> None:
+        layer, metrics = saved and saved.info.name, evaluation.overall.as_dict()
+        self._history.add(
+            "evaluate", labelled, {"layer": layer, "metrics": metrics, "qvs_params": dict(asked.qvs_params)}
+        )
+
+
+def _no_fingerprint() -> None:
+    return None
+
+
+def _first_rows(queries: Sequence[str]) -> list[int]:
+    """The row of the first appearance of each distinct query, in order."""
+    first: dict[str, int] = {}
+    for row, query in enumerate(queries):
+        first.setdefault(query, row)
+    return list(first.values())

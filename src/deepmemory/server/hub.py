@@ -1,0 +1,84 @@
+"""Everything that the parts of a running hub share."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from threadpoolctl import threadpool_limits
+
+from deepmemory.server.datasets import Datasets
+from deepmemory.server.folder import HubFolder
+from deepmemory.server.limits import TokenBuckets
+from deepmemory.server.metrics import HubMetrics
+from deepmemory.server.registry import Registry
+from deepmemory.server.settings import HubSettings
+from deepmemory.server.together import Together
+from deepmemory.server.trainings import Trainings
+
+__all__ = ["Hub"]
+
+
+@dataclass(eq=False)
+class Hub:
+    """A hub at work.
+
+    Attributes:
+        folder: where it keeps everything.
+        settings: its limits.
+        registry: organisations, tokens and the names of datasets.
+        datasets: the datasets themselves.
+        trainings: the training jobs.
+        buckets: how often each token may ask.
+        metrics: what is counted.
+        stopping: set once the hub takes nothing new.
+        searches: those under way, and those that wait to be done together.
+    """
+
+    folder: HubFolder
+    settings: HubSettings
+    registry: Registry
+    datasets: Datasets
+    trainings: Trainings
+    buckets: TokenBuckets
+    metrics: HubMetrics
+    stopping: threading.Event = field(default_factory=threading.Event)
+    searches: Together[dict[str, Any]] = field(default_factory=Together)
+    started: float = field(default_factory=time.time)
+
+    @classmethod
+    def open(cls, folder: HubFolder, settings: HubSettings) -> "Hub":
+        """Open what is in a prepared folder that this process holds."""
+        registry = Registry(folder)
+        datasets = Datasets(folder, registry, settings)
+        datasets.sweep()
+        stopping = threading.Event()
+        return cls(
+            folder=folder,
+            settings=settings,
+            registry=registry,
+            datasets=datasets,
+            trainings=Trainings(folder, registry, datasets, settings, stopping),
+            buckets=TokenBuckets(settings.rate, settings.burst),
+            metrics=HubMetrics(datasets, registry),
+            stopping=stopping,
+        )
+
+    def __post_init__(self) -> None:
+        self.trainings.on_end = lambda state: self.metrics.jobs.labels(state).inc()
+
+    def start(self) -> None:
+        """Load what the first request would wait for, and take up what was left undone."""
+        import lancedb  # noqa: F401
+
+        # Requests keep every core busy by themselves: threads of one product would only wait for each other.
+        threadpool_limits(limits=1, user_api="blas")
+        self.trainings.start()
+
+    def stop(self) -> None:
+        """Hand over what is running to the next start, and let go of everything."""
+        self.stopping.set()
+        self.trainings.stop()
+        self.registry.close()
+        structlog.get_logger("deepmemory.hub").info("stopped")
