@@ -21,11 +21,12 @@ def ids_of(rows):
     return tuple(f"d{row:03d}" for row in rows)
 
 
-def scene(seed=0, *, gain=0.8, prior=0.05, backend=None):
+def scene(seed=0, *, gain=0.8, prior=0.05, backend=None, n_labelled=8):
     rng = np.random.default_rng(seed)
-    documents, keys = unit(rng, N), unit(rng, 8)
-    rows = sorted(rng.choice(N, 8, replace=False).tolist())
-    memory = QueryMemory.build(keys, np.arange(8), rng.permutation(8), np.ones(8, np.float32), threshold=0.3, gain=gain)
+    documents, keys = unit(rng, N), unit(rng, n_labelled)
+    rows = sorted(rng.choice(N, n_labelled, replace=False).tolist())
+    pairs, grades = (np.arange(n_labelled), rng.permutation(n_labelled)), np.ones(n_labelled, np.float32)
+    memory = QueryMemory.build(keys, *pairs, grades, threshold=0.3, gain=gain)
     layer = Layer(
         dimensions=DIM,
         matrix=(0.1 * rng.standard_normal((DIM, DIM))).astype(np.float32),
@@ -38,7 +39,7 @@ def scene(seed=0, *, gain=0.8, prior=0.05, backend=None):
     backend.upsert(
         [Document(id, f"text of {id}", {"even": row % 2 == 0}) for row, id in enumerate(ids_of(range(N)))], documents
     )
-    queries = np.concatenate([keys[:4], unit_rows(keys[4:] + 0.2 * unit(rng, 4)), unit(rng, 6)])
+    queries = np.concatenate([keys[:4], unit_rows(keys[4:8] + 0.2 * unit(rng, 4)), unit(rng, 6)])
     return backend, layer, layer.with_document_ids(ids_of(rows)), queries, documents
 
 
@@ -46,6 +47,16 @@ def scene(seed=0, *, gain=0.8, prior=0.05, backend=None):
 @settings(deadline=None, max_examples=25)
 def test_it_agrees_with_the_exact_ranking(seed, prior, k):
     backend, by_row, layer, queries, documents = scene(seed, prior=prior)
+    rows, scores = by_row.rank(queries, documents, k=k)
+    for found, expected, expected_scores in zip(retrieve(backend, queries, k, layer=layer), rows, scores, strict=True):
+        assert found.ids == ids_of(expected)
+        np.testing.assert_allclose(found.scores, expected_scores, atol=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([-0.03, -0.3]), st.integers(1, 20), st.sampled_from([8, 70]))
+@settings(deadline=None, max_examples=25)
+def test_it_looks_further_down_where_a_prior_below_0_lets_others_past(seed, prior, k, n_labelled):
+    backend, by_row, layer, queries, documents = scene(seed, prior=prior, n_labelled=n_labelled)
     rows, scores = by_row.rank(queries, documents, k=k)
     for found, expected, expected_scores in zip(retrieve(backend, queries, k, layer=layer), rows, scores, strict=True):
         assert found.ids == ids_of(expected)

@@ -15,17 +15,24 @@ def unit(rng, n, dim=DIM):
     return unit_rows(rng.standard_normal((n, dim)).astype(np.float32))
 
 
-def layer_with_memory(seed=0, threshold=0.2, gain=0.5, prior=0.0):
+def layer_with_memory(seed=0, threshold=0.2, gain=0.5, prior=0.0, is_transformed=False):
     rng = np.random.default_rng(seed)
     queries, documents = unit(rng, 6), unit(rng, 30)
     pair_query, place = np.array([0, 1, 2, 3, 4, 5, 5]), np.array([0, 1, 2, 0, 1, 2, 3])
+    matrix = (0.1 * rng.standard_normal((DIM, DIM))).astype(np.float32)
     memory = QueryMemory.build(
-        queries, pair_query, place, np.array([1, 1, 1, 1, 1, 1, 0.5], np.float32), threshold=threshold, gain=gain
+        unit_rows(queries + queries @ matrix) if is_transformed else queries,
+        pair_query,
+        place,
+        np.array([1, 1, 1, 1, 1, 1, 0.5], np.float32),
+        threshold=threshold,
+        gain=gain,
+        is_transformed=is_transformed,
     )
     rows = (3, 7, 11, 20)
     layer = Layer(
         dimensions=DIM,
-        matrix=(0.1 * rng.standard_normal((DIM, DIM))).astype(np.float32),
+        matrix=matrix,
         document_ids=rows,
         document_vectors=documents[list(rows)],
         prior=prior,
@@ -82,8 +89,10 @@ def test_one_vector_keeps_its_shape():
     np.testing.assert_allclose(layer.transform(queries[0]), layer.transform(queries)[0], atol=1e-6)
 
 
-def test_the_bonus_is_that_of_the_nearest_key_by_hand():
-    layer, queries, _ = layer_with_memory(threshold=0.2, gain=0.5)
+@pytest.mark.parametrize("is_transformed", [False, True])
+def test_the_bonus_is_that_of_the_nearest_key_by_hand(is_transformed):
+    layer, queries, _ = layer_with_memory(threshold=0.2, gain=0.5, is_transformed=is_transformed)
+    given_queries, queries = queries, layer.transform(queries) if is_transformed else queries
     centre = queries.mean(axis=0)
     keys = (queries - centre) / np.linalg.norm(queries - centre, axis=1, keepdims=True)
     x = queries[0] - centre
@@ -94,7 +103,9 @@ def test_the_bonus_is_that_of_the_nearest_key_by_hand():
         max(cosines[2], cosines[5]),
         0.5 * cosines[5],  # half the grade of the key's best document
     ]
-    np.testing.assert_allclose(layer.bonus(queries[0])[0], 0.5 * np.maximum(0, np.array(expected) - 0.2), atol=1e-6)
+    np.testing.assert_allclose(
+        layer.bonus(given_queries[0])[0], 0.5 * np.maximum(0, np.array(expected) - 0.2), atol=1e-6
+    )
 
 
 def test_rank_adds_the_bonus_to_labelled_documents_only():
@@ -121,9 +132,10 @@ def test_equal_scores_come_by_ascending_row():
     assert rows.tolist() == [[0, 1, 2, 3, 4]]
 
 
+@pytest.mark.parametrize("is_transformed", [False, True])
 @pytest.mark.parametrize("with_ids", [False, True])
-def test_saved_and_restored_it_is_the_same_to_the_bit(with_ids):
-    layer, queries, _ = layer_with_memory(prior=0.02)
+def test_saved_and_restored_it_is_the_same_to_the_bit(with_ids, is_transformed):
+    layer, queries, _ = layer_with_memory(prior=0.02, is_transformed=is_transformed)
     if with_ids:
         layer = layer.with_document_ids(["a", "über/ß", "", "d" * 300])
     again = Layer.from_arrays(layer.to_arrays())
@@ -131,6 +143,15 @@ def test_saved_and_restored_it_is_the_same_to_the_bit(with_ids):
     assert again.prior == layer.prior
     assert again.transform(queries).tobytes() == layer.transform(queries).tobytes()
     assert again.bonus(queries).tobytes() == layer.bonus(queries).tobytes()
+
+
+def test_a_layer_saved_before_keys_were_transformed_gives_the_same_scores():
+    layer, queries, documents = layer_with_memory()
+    arrays = layer.to_arrays()
+    arrays["memory.numbers"] = arrays["memory.numbers"][:2]  # as such files have it
+    again = Layer.from_arrays(arrays)
+    assert again.memory.is_transformed is False
+    assert again.rank(queries, documents)[1].tobytes() == layer.rank(queries, documents)[1].tobytes()
 
 
 def test_identity_survives_saving():

@@ -1,10 +1,11 @@
 """Search through a backend with a layer: one transform, then the engine's ordinary search, index and filters.
 
-A layer's prior and query memory raise labelled documents only. Those that the engine returned get their bonus there
-and then. One that it did not return may still belong among the first k: the layer carries the labelled documents'
-vectors, so its score is known beforehand, and only the few that would get in are fetched, by id and under the same
-filter. So a document that was deleted, or that the filter keeps out, never comes back, and one whose vector has
-changed since training is scored by the vector that it has now.
+A layer's prior and query memory raise or lower labelled documents only. Those that the engine returned get their bonus
+there and then. One that it did not return may still belong among the first k: the layer carries the labelled
+documents' vectors, so its score is known beforehand, and only the few that would get in are fetched, by id and under
+the same filter. So a document that was deleted, or that the filter keeps out, never comes back, and one whose vector
+has changed since training is scored by the vector that it has now. Where labelled documents have sunk so far that
+others from below the engine's last hit may belong above them, the engine is asked for more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,8 +59,14 @@ def retrieve(
     if not layer.has_bonus:
         return backend.search(layer.transform(query_vectors), k, distance=distance, filter=filter)
     moved, bonus = layer.apply(query_vectors)
-    found = backend.search(moved, k + MARGIN, distance=distance, filter=filter)
     merge = _Merge(layer, moved, bonus, k, distance)
+    depth = k + MARGIN
+    found = backend.search(moved, depth, distance=distance, filter=filter)
+    while rows := [row for row, ranking in enumerate(found) if merge.may_lack(row, ranking, depth)]:
+        depth *= 2
+        deeper = backend.search(moved[rows], depth, distance=distance, filter=filter)
+        for row, ranking in zip(rows, deeper, strict=True):
+            found[row] = ranking
     proposals = [merge.proposals(row, ranking) for row, ranking in enumerate(found)]
     wanted = sorted({layer.document_ids[place] for places in proposals for place in places.tolist()})
     fetched = backend.get_vectors([str(i) for i in wanted], filter=filter) if wanted else {}
@@ -97,6 +104,13 @@ class _Merge:
     bonus: Vectors
     k: int
     distance: Distance
+
+    def may_lack(self, row: int, ranking: Ranking, depth: int) -> bool:
+        """Whether a document below the last of the ``depth`` hits asked for may score higher than the first k."""
+        if self.layer.prior >= 0 or len(ranking) < depth:
+            return False
+        kth = np.partition(self._raised(row, ranking), depth - self.k)[depth - self.k]
+        return bool(ranking.scores[-1] > kth)
 
     def proposals(self, row: int, ranking: Ranking) -> NDArray[np.int64]:
         """Places of the labelled documents that the engine did not return and that may belong among the first k."""

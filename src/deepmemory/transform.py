@@ -6,7 +6,9 @@ The score of document ``d`` for query ``x`` is a sum that can be read part by pa
 
     x'            = (x + x A) / |x + x A|        the residual linear layer; A = 0 is the identity
     labelled      = relevant to some training query
-    nearest(x, d) = the largest cosine, about the mean training query, of x with a training query that d answers
+    nearest(x, d) = the largest cosine, about their mean, of x' with a transformed training query that d answers
+
+Layers saved before keys were transformed compare the queries as they come; `QueryMemory.is_transformed` tells.
 
 The first part is an ordinary vector search. The second touches labelled documents only, whose vectors the layer
 carries, so that a search through an index stays a search through an index (`deepmemory.retrieval`).
@@ -35,13 +37,14 @@ class QueryMemory:
     """What earlier queries wanted: the training queries as keys, their relevant documents as values.
 
     Attributes:
-        centre: ``(dim,)`` float32, the mean training query; subtracted so that cosines spread out.
-        keys: ``(n_keys, dim)`` float32, unit norm: the centred training queries.
+        centre: ``(dim,)`` float32, the mean of the keys' vectors; subtracted so that cosines spread out.
+        keys: ``(n_keys, dim)`` float32, unit norm: the training queries, centred.
         pair_key: ``(n_pairs,)`` int32, the key of each (key, document) pair; pairs are sorted by document.
         pair_document: ``(n_pairs,)`` int32, its labelled document, by position; each position occurs.
         pair_weight: ``(n_pairs,)`` float32 in (0, 1], the grade relative to the key's highest.
         threshold: cosine at and below which a key says nothing, 0 or more.
         gain: score added for each unit of cosine above the threshold.
+        is_transformed: whether keys are training queries after the linear layer, to be compared with queries after it.
     """
 
     centre: Vectors
@@ -51,6 +54,7 @@ class QueryMemory:
     pair_weight: Vectors
     threshold: float
     gain: float
+    is_transformed: bool = False
 
     @classmethod
     def build(
@@ -62,16 +66,18 @@ class QueryMemory:
         *,
         threshold: float = 0.0,
         gain: float = 1.0,
+        is_transformed: bool = False,
     ) -> "QueryMemory":
         """Make a memory of training queries.
 
         Args:
-            query_vectors: ``(n_queries, dim)`` float32, unit norm.
+            query_vectors: ``(n_queries, dim)`` float32, unit norm; after the linear layer if ``is_transformed``.
             pair_query: ``(n_pairs,)`` rows of ``query_vectors``.
             pair_document: ``(n_pairs,)`` positions ``0..n_labelled - 1``, each of which must occur.
             pair_grade: ``(n_pairs,)`` grades > 0.
             threshold: as in the class.
             gain: as in the class.
+            is_transformed: as in the class.
         """
         centre = query_vectors.mean(axis=0)
         highest = np.zeros(len(query_vectors), dtype=np.float32)
@@ -85,6 +91,7 @@ class QueryMemory:
             pair_weight=(pair_grade / highest[pair_query])[order].astype(np.float32),
             threshold=threshold,
             gain=gain,
+            is_transformed=is_transformed,
         )
 
     def check(self, n_labelled: int) -> None:
@@ -110,7 +117,7 @@ class QueryMemory:
         """Weighted cosine of each query with the nearest key of each labelled document.
 
         Args:
-            query_vectors: ``(n, dim)`` float32.
+            query_vectors: ``(n, dim)`` float32, unit norm; after the linear layer if `is_transformed`.
 
         Returns:
             ``(n, n_labelled)`` float32.
@@ -140,7 +147,7 @@ class QueryMemory:
         return bonus
 
     def _cosines(self, query_vectors: Vectors) -> Vectors:
-        """Cosine of each query with each key, about the mean training query, ``(n, n_keys)``."""
+        """Cosine of each query with each key, about the keys' mean, ``(n, n_keys)``."""
         return _products(_directions(query_vectors - self.centre), self.keys)
 
     @cached_property
@@ -233,20 +240,21 @@ class Layer:
         Returns:
             ``(n, n_labelled)`` float32, in the order of `document_ids`.
         """
-        return self._bonus(as_matrix(query_vectors, self.dimensions, "query_vectors"))
+        return self.apply(query_vectors)[1]
 
     def apply(self, query_vectors: ArrayLike) -> tuple[Vectors, Vectors]:
         """`transform` and `bonus` at once, for vectors ``(n, dim)`` that are then looked through but once."""
         vectors = as_matrix(query_vectors, self.dimensions, "query_vectors")
-        return self._moved(vectors), self._bonus(vectors)
+        moved = self._moved(vectors)
+        return moved, self._bonus(vectors, moved)
 
     def _moved(self, vectors: Vectors) -> Vectors:
         return unit_rows(vectors if self.matrix is None else vectors + _products(vectors, self._columns))
 
-    def _bonus(self, vectors: Vectors) -> Vectors:
+    def _bonus(self, vectors: Vectors, moved: Vectors) -> Vectors:
         if self.memory is None:
             return np.full((len(vectors), len(self.document_ids)), self.prior, dtype=np.float32)
-        bonus = self.memory.bonus(unit_rows(vectors))
+        bonus = self.memory.bonus(moved if self.memory.is_transformed else unit_rows(vectors))
         if self.prior:
             bonus += np.float32(self.prior)
         return bonus
@@ -278,9 +286,10 @@ class Layer:
         step = max(1, _SCORE_BLOCK // max(1, len(documents)))
         for start in range(0, len(queries), step):
             block = slice(start, start + step)
-            all_scores = self.transform(queries[block]) @ documents.T
+            moved = self._moved(queries[block])
+            all_scores = moved @ documents.T
             if labelled is not None:
-                all_scores[:, labelled] += self.bonus(queries[block])
+                all_scores[:, labelled] += self._bonus(queries[block], moved)
             rows[block], scores[block] = _top(all_scores, k)
         return rows, scores
 
@@ -308,7 +317,7 @@ class Layer:
         if self.memory is not None:
             m = self.memory
             arrays |= {f"memory.{name}": getattr(m, name) for name in _MEMORY_ARRAYS}
-            arrays["memory.numbers"] = np.array([m.threshold, m.gain], dtype=np.float64)
+            arrays["memory.numbers"] = np.array([m.threshold, m.gain, m.is_transformed], dtype=np.float64)
         return arrays
 
     @classmethod
@@ -321,9 +330,15 @@ class Layer:
         try:
             memory = None
             if "memory.keys" in arrays:
-                threshold, gain = arrays["memory.numbers"].astype(np.float64).tolist()
+                # files from before keys were transformed hold two numbers
+                threshold, gain, *is_transformed = arrays["memory.numbers"].astype(np.float64).tolist()
                 parts = {name: arrays[f"memory.{name}"] for name in _MEMORY_ARRAYS}
-                memory = QueryMemory(**parts, threshold=threshold, gain=gain)  # type: ignore[arg-type]
+                memory = QueryMemory(
+                    **parts,  # type: ignore[arg-type]
+                    threshold=threshold,
+                    gain=gain,
+                    is_transformed=is_transformed == [1.0],
+                )
             vectors = arrays.get("document_vectors")
             layer = cls(
                 dimensions=int(arrays["dimensions"][0]),

@@ -1,6 +1,6 @@
 """What cross-validation showed: the winner, its nested figures, and whether anything was learned: the gate.
 
-The gate doesn't ask the winner, who is the best of three hundred and so looks good on labels that say nothing. It asks
+The gate doesn't ask the winner, who is the best of hundreds and so looks good on labels that say nothing. It asks
 a witness named beforehand, the linear layer at a high penalty and nothing else: did it bring the relevant documents of
 held-out queries nearer, by more than noise? If so there is something to learn, and the winner, whose nested lift must
 be above 0, is how. Where the queries are so far off that a small step shows nothing, the winner's nested lift opens the

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepmemory.errors import InputError
 from deepmemory.progress import Progress
-from deepmemory.training.crossvalidation import cross_validate, make_folds
+from deepmemory.training.crossvalidation import MAX_ITERATIONS, TOLERANCE, cross_validate, make_folds
 from deepmemory.training.evidence import NO_EVIDENCE, Evidence, gather
 from deepmemory.training.labels import Labels
-from deepmemory.training.objective import Problem
 from deepmemory.training.pool import document_pool
 from deepmemory.training.report import FitReport
-from deepmemory.training.settings import IDENTITY, PENALTIES, Settings
+from deepmemory.training.settings import IDENTITY, LAYERS, Settings
+from deepmemory.training.trainer import Trainer
 from deepmemory.training.workers import Workers
 from deepmemory.transform import Layer, QueryMemory, as_matrix, unit_rows
 
@@ -27,8 +27,8 @@ Matrix: TypeAlias = NDArray[np.float32]
 MIN_QUERIES = 10
 """Fewer can't be divided into folds that say anything."""
 
-FINAL_TOLERANCE = 1e-5
-FINAL_ITERATIONS = 100
+FINAL_TOLERANCE = 1e-4
+FINAL_ITERATIONS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ def fit(
 ) -> FitResult:
     """Learn a layer from queries whose right answers are known.
 
-    The candidates (penalty of the linear layer, prior, query memory; the identity among them) are compared by
+    The candidates (linear layer, prior, query memory; the identity among them) are compared by
     cross-validation over held-out queries and over held-out documents; the winner is trained on everything. Where
     none beats the identity by more than noise, the layer is the identity, and the report says why.
 
@@ -91,7 +91,7 @@ class _Training:
     started: float
     progress: Progress | None
     done: int = 0
-    total: int = len(PENALTIES) + 1
+    total: int = len(LAYERS) + 1
 
     def run(self) -> FitResult:
         n_different = len(np.unique(self.queries, axis=0))
@@ -100,12 +100,12 @@ class _Training:
             return self._result(None, NO_EVIDENCE, reason)
         folds = make_folds(self.queries, self.labels, self.seed)
         with Workers(self._report_progress) as workers:
-            pool_documents, pool_labels = self._pool()
+            documents, labels = self._pool()
             runs = cross_validate(
-                self.queries, pool_documents, pool_labels, folds, workers=workers, on_done=self._advance
+                self.queries, documents, labels, folds, seed=self.seed, workers=workers, on_done=self._advance
             )
             evidence = gather(runs, seed=self.seed)
-            layer = self._train(evidence.winner, workers) if evidence.passes else None
+            layer = self._train(evidence.winner, documents, labels, workers) if evidence.passes else None
         return self._result(layer, evidence, evidence.reason())
 
     def _pool(self) -> tuple[Matrix, Labels]:
@@ -115,41 +115,46 @@ class _Training:
             return self.documents, self.labels
         return self.documents[rows], self.labels.renumbered(rows)
 
-    def _train(self, settings: Settings, workers: Workers) -> Layer:
-        labelled = self.labels.labelled
-        vectors = np.ascontiguousarray(self.documents[labelled])
-        problem = Problem.build(self.queries, vectors, self.labels.targets(labelled))
-        z = problem.start
-        for penalty in PENALTIES:
-            if settings.penalty is None or penalty < settings.penalty:
-                break
-            z = problem.solve(
-                penalty,
-                z,
-                tolerance=FINAL_TOLERANCE,
-                max_iterations=FINAL_ITERATIONS,
-                on_step=workers.check,
-                blocks=workers.map,
-            )
-        layer = Layer(dimensions=self.queries.shape[1], matrix=problem.matrix(z), distance=self.distance)
+    def _train(self, settings: Settings, documents: Matrix, labels: Labels, workers: Workers) -> Layer:
+        matrix = self._linear(settings, documents, labels, workers)
+        layer = Layer(dimensions=self.queries.shape[1], matrix=matrix, distance=self.distance)
         if not settings.has_bonus:
             return layer
+        labelled = self.labels.labelled
         return replace(
             layer,
             document_ids=tuple(labelled.tolist()),
-            document_vectors=vectors,
+            document_vectors=np.ascontiguousarray(self.documents[labelled]),
             prior=settings.prior,
-            memory=self._memory(settings, labelled) if settings.gain else None,
+            memory=self._memory(settings, layer.transform(self.queries)) if settings.gain else None,
         )
 
-    def _memory(self, settings: Settings, labelled: NDArray[np.int64]) -> QueryMemory:
+    def _linear(self, settings: Settings, documents: Matrix, labels: Labels, workers: Workers) -> Matrix | None:
+        if settings.penalty is None:
+            return None
+        trainer = Trainer(self.queries, documents, labels, self.seed)
+        winner = LAYERS.index(settings.linear)
+        matrix = None
+        for place, layer in enumerate(LAYERS[: winner + 1]):
+            is_last = place == winner
+            matrix = trainer.advance(
+                layer,
+                tolerance=FINAL_TOLERANCE if is_last else TOLERANCE,
+                max_iterations=FINAL_ITERATIONS if is_last else MAX_ITERATIONS,
+                on_step=workers.check,
+                blocks=workers.map,
+            )
+        return matrix
+
+    def _memory(self, settings: Settings, keys: Matrix) -> QueryMemory:
         return QueryMemory.build(
-            self.queries,
+            keys,
             self.labels.query,
-            np.searchsorted(labelled, self.labels.document),
+            np.searchsorted(self.labels.labelled, self.labels.document),
             self.labels.grade,
             threshold=settings.threshold,
             gain=settings.gain,
+            is_transformed=True,
         )
 
     def _result(self, layer: Layer | None, evidence: Evidence, reason: str) -> FitResult:

@@ -1,22 +1,26 @@
 """The residual linear layer: its loss, its gradient, and the descent.
 
-For training queries ``q_i`` (unit rows of ``Q``), labelled documents ``v_j`` (unit rows of ``V``) and targets
-``y_ij`` (each query's grades, summing to 1)::
+For training queries ``q_i`` (unit rows of ``Q``) with weights ``w_i``, documents ``v_j`` (unit rows of ``V``) and
+targets ``y_ij`` (each query's grades, summing to 1)::
 
     u_i = q_i + q_i A            x_i = u_i / |u_i|
     P   = softmax_j(x_i . v_j / T)
-    L(A) = (1/n) * sum_i [ -sum_j y_ij log P_ij ]  +  (penalty / n) * |A|^2
+    L(A) = sum_i w_i [ -sum_j y_ij log P_ij ] / sum_i w_i  +  (penalty / n) * |A|^2
 
-The negatives are the *labelled* documents alone. With the whole corpus as negatives the layer learns that documents
-without labels are never the answer, which is an artefact of who was asked about and harms every other question.
+The negatives are the *labelled* documents alone (and those that stand-in queries ask for, `standins`). With the whole
+corpus as negatives the layer learns that documents without labels are never the answer, which is an artefact of who
+was asked about and harms every other question.
 
-The gradient is closed-form; with ``G_i = (1/(nT)) (P_i - y_i) V``, the gradient by ``x_i``::
+The gradient is closed-form; with ``G_i = (w_i / T) (P_i - y_i) V``, the gradient by ``x_i``::
 
     dL/du_i = (G_i - (G_i . x_i) x_i) / |u_i|        the step along x_i itself has no effect
     dL/dA   = Q^T dL/du + (2 penalty / n) A
 
-``A`` starts at 0 (the identity) and always lies in the span of the queries, ``A = B^T Z`` with ``B`` an orthonormal
-basis of their rows: with fewer queries than dimensions ``Z (rank, dim)`` is what is searched, and ``|A| = |Z|``.
+The curvature is close to a Kronecker product, of the queries' second moment and the documents' covariance under the
+softmax (Martens and Grosse, 2015), plus the penalty. In the two bases in which those are diagonal, ``A = B Z R^T``, it
+is nearly diagonal itself, so that dividing ``Z`` by its square root leaves the descent an almost round bowl: 5 to 15
+steps instead of 30 to 80. The bases cost nothing in a step, because queries and documents are turned into them
+beforehand. With fewer queries than dimensions ``B (dim, rank)`` spans the queries, and ``A`` stays there.
 """
 
 from collections.abc import Callable, Iterable
@@ -53,49 +57,82 @@ documents."""
 _BLOCK_ROWS = 1024
 """Queries in a block at most, so that a large problem has blocks for every core."""
 
+_SAMPLED = 500
+"""Queries that the documents' covariance is taken from: it need only be about right."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
     """One training set, ready to be solved for a series of penalties.
 
     Attributes:
-        queries: ``(n, dim)`` float32, unit norm.
-        documents: ``(n_labelled, dim)`` float32, the labelled documents.
-        targets: sparse ``(n, n_labelled)`` float32, rows summing to 1.
-        coordinates: ``(n, rank)`` float32, the queries in the basis of their span.
-        basis: ``(rank, dim)`` float32 with orthonormal rows, or None where the span is everything.
+        queries: ``(n, dim)`` float32, unit norm, turned by ``document_basis``.
+        documents: ``(n_documents, dim)`` float32, turned by ``document_basis``.
         wanted: ``(n, dim)`` float32, ``targets @ documents``.
+        weights: ``(n,)`` float32, summing to 1.
+        coordinates: ``(n, rank)`` float32, the queries in ``query_basis``.
+        query_basis: ``(dim, rank)`` float32, orthonormal columns.
+        document_basis: ``(dim, dim)`` float32, orthonormal columns.
+        curvature: ``(rank, dim)`` float32, that of the loss without the penalty, about.
+        n_counted: by how many queries the penalty is divided.
         scale: 1 / (temperature * typical document norm).
     """
 
     queries: Matrix
     documents: Matrix
-    targets: csr_array
-    coordinates: Matrix
-    basis: Matrix | None
     wanted: Matrix
+    weights: Matrix
+    coordinates: Matrix
+    query_basis: Matrix
+    document_basis: Matrix
+    curvature: Matrix
+    n_counted: int
     scale: float
 
     @classmethod
-    def build(cls, queries: Matrix, documents: Matrix, targets: csr_array) -> "Problem":
-        """Prepare a training set; see the attributes for shapes."""
-        coordinates, basis = _span(queries)
+    def build(
+        cls,
+        queries: Matrix,
+        documents: Matrix,
+        targets: csr_array,
+        *,
+        weights: Matrix | None = None,
+        n_counted: int | None = None,
+    ) -> "Problem":
+        """Prepare a training set.
+
+        Args:
+            queries: ``(n, dim)`` float32, unit norm.
+            documents: ``(n_documents, dim)`` float32, what the softmax is over.
+            targets: sparse ``(n, n_documents)`` float32, rows summing to 1.
+            weights: ``(n,)`` above 0; all alike where not given.
+            n_counted: by how many queries the penalty is divided; all where not given.
+        """
+        weights = np.ones(len(queries), dtype=np.float32) if weights is None else weights
+        weights = (weights / weights.sum()).astype(np.float32)
         norms = np.sqrt(np.einsum("ij,ij->i", documents, documents))
+        # for a dot product over documents that are not unit norm the temperature follows their size
+        scale = 1.0 / (TEMPERATURE * float(norms.mean() or 1.0))
+        query_basis, moments = _span(queries, weights)
+        spread, document_basis = np.linalg.eigh(_covariance(queries, documents, weights, scale))
+        turned = documents @ document_basis
         return cls(
-            queries=queries,
-            documents=documents,
-            targets=targets,
-            coordinates=coordinates,
-            basis=basis,
-            wanted=np.asarray(targets @ documents, dtype=np.float32),
-            # for a dot product over documents that are not unit norm the temperature follows their size
-            scale=1.0 / (TEMPERATURE * float(norms.mean() or 1.0)),
+            queries=queries @ document_basis,
+            documents=turned,
+            wanted=np.asarray(targets @ turned, dtype=np.float32),
+            weights=weights,
+            coordinates=queries @ query_basis,
+            query_basis=query_basis,
+            document_basis=document_basis,
+            curvature=np.float32(scale**2) * np.outer(moments, np.maximum(spread, 0)).astype(np.float32),
+            n_counted=len(queries) if n_counted is None else n_counted,
+            scale=scale,
         )
 
     @property
     def start(self) -> Matrix:
         """The identity: ``Z = 0``, ``(rank, dim)``."""
-        return np.zeros((self.coordinates.shape[1], self.queries.shape[1]), dtype=np.float32)
+        return np.zeros(self.curvature.shape, dtype=np.float32)
 
     def solve(
         self,
@@ -121,35 +158,37 @@ class Problem:
             ``Z (rank, dim)`` float32.
         """
         shape = start.shape
+        unit = 1 / np.sqrt(self.curvature + np.float32(2 * penalty / self.n_counted))
 
         def evaluate(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             on_step()
-            loss, gradient = self.loss_and_gradient(flat.reshape(shape).astype(np.float32), penalty, blocks)
-            return loss, gradient.ravel().astype(np.float64)
+            z = flat.reshape(shape).astype(np.float32) * unit
+            loss, gradient = self.loss_and_gradient(z, penalty, blocks)
+            return loss, (gradient * unit).ravel().astype(np.float64)
 
         found = minimize(
             evaluate,
-            start.ravel().astype(np.float64),
+            (start / unit).ravel().astype(np.float64),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": max_iterations, "ftol": tolerance, "gtol": 1e-7},
         )
-        return found.x.reshape(shape).astype(np.float32)
+        z: Matrix = found.x.reshape(shape).astype(np.float32) * unit
+        return z
 
     def loss_and_gradient(self, z: Matrix, penalty: float, blocks: BlockMap = map) -> tuple[float, Matrix]:
         """The loss and its gradient by ``Z``, as in the module's text; ``blocks`` as in `solve`."""
-        n = len(self.queries)
-        gradient = np.float32(2 * penalty / n) * z
-        loss = penalty / n * float(np.vdot(z, z))
+        gradient = np.float32(2 * penalty / self.n_counted) * z
+        loss = penalty / self.n_counted * float(np.vdot(z, z))
         step = min(_BLOCK_ROWS, max(1, _LOGITS_BLOCK // max(1, len(self.documents))))
-        parts = [slice(start, start + step) for start in range(0, n, step)]
+        parts = [slice(start, start + step) for start in range(0, len(self.queries), step)]
         for block_loss, block_gradient in blocks(lambda part: self._block(z, part), parts):
-            loss += block_loss / n
+            loss += block_loss
             gradient += block_gradient
         return loss, gradient
 
     def _block(self, z: Matrix, block: slice) -> tuple[float, Matrix]:
-        coordinates, wanted = self.coordinates[block], self.wanted[block]
+        coordinates, wanted, weights = self.coordinates[block], self.wanted[block], self.weights[block]
         moved = self.queries[block] + coordinates @ z
         norms = np.sqrt(np.einsum("ij,ij->i", moved, moved))[:, None]
         x = moved / norms
@@ -159,25 +198,46 @@ class Problem:
         logits -= highest
         np.exp(logits, out=logits)
         total = logits.sum(axis=1, keepdims=True)
-        loss = np.log(total).sum(dtype=np.float64) + highest.sum(dtype=np.float64)
-        loss -= self.scale * np.einsum("ij,ij->", x, wanted, dtype=np.float64)
-        logits /= total
+        surprise = (np.log(total) + highest)[:, 0] - np.float32(self.scale) * np.einsum("ij,ij->i", x, wanted)
         by_x = logits @ self.documents
+        by_x /= total
         by_x -= wanted
-        by_x *= np.float32(self.scale / len(self.queries))
+        by_x *= (np.float32(self.scale) * weights)[:, None]
         by_x -= np.einsum("ij,ij->i", by_x, x)[:, None] * x
         by_x /= norms
-        return float(loss), coordinates.T @ by_x
+        return float(np.dot(weights.astype(np.float64), surprise)), coordinates.T @ by_x
 
     def matrix(self, z: Matrix) -> Matrix:
         """``A (dim, dim)`` of a solution."""
-        return z if self.basis is None else self.basis.T @ z
+        turned_back: Matrix = z @ self.document_basis.T
+        return self.query_basis @ turned_back
+
+    def solution(self, matrix: Matrix) -> Matrix:
+        """``Z (rank, dim)`` of an ``A``, as far as it lies in the span: where to start from another problem's end."""
+        turned: Matrix = matrix @ self.document_basis
+        return self.query_basis.T @ turned
 
 
-def _span(queries: Matrix) -> tuple[Matrix, Matrix | None]:
+def _span(queries: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
+    """An orthonormal basis ``(dim, rank)`` of the queries' span, and their second moment along each direction."""
     n, dimensions = queries.shape
     if n >= dimensions:
-        return queries, None
-    _, sizes, rows = np.linalg.svd(queries, full_matrices=False)
-    basis = np.ascontiguousarray(rows[sizes > 1e-5 * sizes[0]])
-    return queries @ basis.T, basis
+        moments, basis = np.linalg.eigh((queries * weights[:, None]).T @ queries)
+        return basis, np.maximum(moments, 0)
+    _, sizes, rows = np.linalg.svd(queries * np.sqrt(weights)[:, None], full_matrices=False)
+    kept = sizes > 1e-5 * sizes[0]
+    return np.ascontiguousarray(rows[kept].T), sizes[kept] ** 2
+
+
+def _covariance(queries: Matrix, documents: Matrix, weights: Matrix, scale: float) -> Matrix:
+    """Covariance of the documents under the softmax of a query, mean over (a sample of) queries, ``(dim, dim)``."""
+    step = max(1, len(queries) // _SAMPLED)
+    sample, shares = queries[::step], weights[::step]
+    shares = shares / shares.sum(dtype=np.float32)
+    logits = np.float32(scale) * (sample @ documents.T)
+    logits -= logits.max(axis=1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
+    means = logits @ documents
+    covariance: Matrix = (documents * (shares @ logits)[:, None]).T @ documents - (means * shares[:, None]).T @ means
+    return covariance

@@ -5,7 +5,7 @@ the same for all candidates: their best hundred scores are found once, and the r
 candidate is one more than the unlabelled and the labelled documents that score higher.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -103,35 +103,41 @@ class FoldScorer:
         self._labelled = train_labels.labelled
         self._is_unlabelled = np.ones(len(documents), dtype=bool)
         self._is_unlabelled[self._labelled] = False
-        pair_document = np.searchsorted(self._labelled, train_labels.document)
-        memory = QueryMemory.build(train_queries, train_labels.query, pair_document, train_labels.grade)
-        self._nearest = memory.nearest(held_out_queries)
+        self._train_queries = train_queries
+        self._train_labels = train_labels
         place = np.minimum(np.searchsorted(self._labelled, held_out_labels.document), len(self._labelled) - 1)
         self._pair_is_labelled = self._labelled[place] == held_out_labels.document
         self._pair_place = place
 
-    def ranks(self, matrix: Matrix | None) -> dict[Settings, Ranks]:
+    def ranks(self, matrix: Matrix | None, layer: Settings) -> dict[Settings, Ranks]:
         """Rank under every candidate that shares a linear layer.
 
         Args:
-            matrix: ``A (dim, dim)``; None for the identity, whose only candidate is `IDENTITY` itself.
-
-        Returns:
-            the ranks by candidate; the candidates' ``penalty`` is left None, for the caller to fill in.
+            matrix: ``A (dim, dim)``; None where queries stay as they are.
+            layer: how it was learned.
         """
-        settings = [Settings(None)]
-        if matrix is not None:
-            settings = [Settings(None, p, threshold, gain) for threshold, gain in MEMORIES for p in PRIORS]
+        settings = [
+            replace(layer, prior=p, threshold=threshold, gain=gain) for threshold, gain in MEMORIES for p in PRIORS
+        ]
         ranks = {s: np.empty(len(self._labels.query), dtype=np.int64) for s in settings}
-        step = max(1, _SCORE_BLOCK // len(self._documents))
+        memory = self._memory(matrix)
+        step = max(1, _SCORE_BLOCK // max(len(self._documents), len(self._train_labels.query)))
         for start in range(0, len(self._queries), step):
-            self._rank_block(slice(start, start + step), matrix, ranks)
+            self._rank_block(slice(start, start + step), matrix, memory, ranks)
         return {s: Ranks(self._labels, rank) for s, rank in ranks.items()}
 
-    def _rank_block(self, block: slice, matrix: Matrix | None, ranks: dict[Settings, Rows]) -> None:
-        x = self._queries[block]
-        if matrix is not None:
-            x = unit_rows(x + x @ matrix)
+    def _moved(self, queries: Matrix, matrix: Matrix | None) -> Matrix:
+        return queries if matrix is None else unit_rows(queries + queries @ matrix)
+
+    def _memory(self, matrix: Matrix | None) -> QueryMemory:
+        labels, keys = self._train_labels, self._moved(self._train_queries, matrix)
+        return QueryMemory.build(keys, labels.query, np.searchsorted(self._labelled, labels.document), labels.grade)
+
+    def _rank_block(
+        self, block: slice, matrix: Matrix | None, memory: QueryMemory, ranks: dict[Settings, Rows]
+    ) -> None:
+        x = self._moved(self._queries[block], matrix)
+        nearest = memory.nearest(x)
         scores = x @ self._documents.T
         pairs = slice(*np.searchsorted(self._labels.query, (block.start, block.start + len(x))))
         query = self._labels.query[pairs] - block.start
@@ -147,8 +153,10 @@ class FoldScorer:
         for settings, rank in ranks.items():
             if (settings.threshold, settings.gain) != previous:
                 previous = (settings.threshold, settings.gain)
-                bonus = np.maximum(0, self._nearest[block] - settings.threshold)
-                raised = labelled + np.float32(settings.gain) * bonus
+                raised = labelled
+                if settings.gain:
+                    bonus = np.maximum(0, nearest - np.float32(settings.threshold))
+                    raised = labelled + np.float32(settings.gain) * bonus
                 others = raised[query]
                 raised_own = np.where(is_labelled, others[np.arange(len(query)), place], own)
             prior = np.float32(settings.prior)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-__all__ = ["GRID", "IDENTITY", "MEMORIES", "PENALTIES", "PRIORS", "Settings"]
+__all__ = ["IDENTITY", "LAYERS", "MEMORIES", "PRIORS", "Settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,16 +10,23 @@ class Settings:
     """One candidate.
 
     Attributes:
-        penalty: weight of ``|A|^2`` in training; None is the identity, without a linear layer.
+        penalty: weight of ``|A|^2`` in training; None is without a linear layer.
+        has_standins: whether stand-in queries for documents without labels take part in training.
         prior: score added to labelled documents.
         threshold: cosine with the nearest key above which the query memory speaks.
         gain: of the query memory; 0 is without it.
     """
 
     penalty: float | None
+    has_standins: bool = False
     prior: float = 0.0
     threshold: float = 0.0
     gain: float = 0.0
+
+    @property
+    def linear(self) -> "Settings":
+        """The linear layer alone."""
+        return Settings(self.penalty, self.has_standins)
 
     @property
     def has_bonus(self) -> bool:
@@ -31,7 +38,7 @@ class Settings:
         """What a labelled document can get at most beside its similarity."""
         return self.prior + self.gain * (1 - self.threshold)
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> dict[str, float | bool | None]:
         """The numbers by name, as JSON values."""
         return asdict(self)
 
@@ -39,21 +46,18 @@ class Settings:
 IDENTITY = Settings(penalty=None)
 """Changes nothing; always a candidate."""
 
-PENALTIES = (300.0, 100.0, 30.0, 10.0, 3.0)
-"""From hardly moving to moving freely; descending, because each solution starts the next."""
-
-PRIORS = (0.0, 0.02, 0.05)
-
-MEMORIES = (
-    (0.0, 0.0),
-    *((threshold, gain) for threshold in (0.4, 0.5, 0.6, 0.7, 0.8) for gain in (0.1, 0.2, 0.4, 0.8)),
+LAYERS = (
+    Settings(100.0),
+    Settings(10.0),
+    Settings(3.0),
+    Settings(10.0, has_standins=True),
+    Settings(5.0, has_standins=True),
 )
+"""The linear layers, from hardly moving to moving freely: each solution starts the next."""
+
+PRIORS = (-0.03, -0.02, -0.01, 0.0, 0.02, 0.05)
+"""Below 0 it makes up for what training does to labelled documents, towards which it draws every query."""
+
+MEMORIES = ((0.0, 0.0), *((threshold, gain) for threshold in (0.5, 0.6, 0.7) for gain in (0.4, 0.8)))
 """Pairs of (threshold, gain). A threshold keeps the memory silent for a query that resembles none of the keys:
 without one it raises what was asked for before under every question, and harms all that was not."""
-
-GRID = tuple(
-    Settings(penalty, prior, threshold, gain)
-    for penalty in PENALTIES
-    for threshold, gain in MEMORIES
-    for prior in PRIORS
-)
