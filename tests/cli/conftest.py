@@ -52,13 +52,12 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def deepmemory(capsys, monkeypatch) -> Command:
+def deepmemory(capsys) -> Command:
     """Runs a command in this process."""
 
     def command(*arguments: object) -> Outcome:
         capsys.readouterr()
         code = run([str(argument) for argument in arguments])
-        monkeypatch.delenv(DEBUG_VARIABLE, raising=False)
         return Outcome(code, *capsys.readouterr())
 
     return command

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepmemory.state import State
 from deepmemory.store import VectorStore
 
 
@@ -23,16 +22,12 @@ class CountingEmbedder:
 
 
 class Store(VectorStore):
-    """A store that lets an ingestion reach its state."""
+    """A store whose embedder is at hand."""
 
     def __init__(self, path: str | Path = "memory://") -> None:
         self.counting = CountingEmbedder()
         super().__init__(path, embedder=self.counting)
         self.counting.texts.clear()
-
-    @property
-    def state(self) -> State:
-        return self._state
 
     def embedded(self) -> list[str]:
         """What was embedded since this was last asked."""

@@ -29,9 +29,12 @@ INTERRUPTED = 130
 _FAILED = 1
 _GRACE_SECONDS = 3.0
 
+_asked_for_tracebacks = threading.Event()
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
+    _asked_for_tracebacks.clear()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
@@ -87,12 +90,12 @@ def interruptible(what_is_left: str) -> Iterator[None]:
 
 
 def show_tracebacks() -> None:
-    """From here on show everything about errors."""
-    os.environ[DEBUG_VARIABLE] = "1"
+    """Show everything about the errors of the command that is running."""
+    _asked_for_tracebacks.set()
 
 
 def _is_debugging() -> bool:
-    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+    return _asked_for_tracebacks.is_set() or os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
 def _failed(error: Exception, sentence: str) -> int:
