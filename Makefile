@@ -24,7 +24,7 @@ tutorial: setup  ## the tutorial, on a hub, a site and a language model of its o
 	@$(BIN)/python examples/tutorial.py
 
 test: setup  ## the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: setup  ## format, lint, types, layers, tests: what must pass before a commit
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/check
