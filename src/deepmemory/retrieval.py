@@ -59,6 +59,8 @@ def retrieve(
     if not layer.has_bonus:
         return backend.search(layer.transform(query_vectors), k, distance=distance, filter=filter)
     moved, bonus = layer.apply(query_vectors)
+    if not bonus.any():
+        return backend.search(moved, k, distance=distance, filter=filter)
     merge = _Merge(layer, moved, bonus, k, distance)
     depth = k + MARGIN
     found = backend.search(moved, depth, distance=distance, filter=filter)
