@@ -1,6 +1,6 @@
 """How a hub holds many clients at once: 50 connections searching 100,000 x 384, vectors sent, embedding left out.
 
-    python benchmarks/hub_load.py [--seconds 600] [--clients 50] [--documents 100000] [--chroma BIN/chroma]
+    python benchmarks/hub_load.py [--seconds 600] [--beside 600] [--clients 50] [--documents 100000] [--chroma BIN/chroma]
 
 Each client waits for its answer before it asks again; every answer is checked for its ten hits. The hub is measured
 without and with a layer (a linear part and a memory of 2,000 queries), and, where ``--chroma`` names the command of a
@@ -127,7 +127,7 @@ def load(
     }
 
 
-def measure_hub(data: Data, clients: int, seconds: float) -> Iterator[tuple[str, dict[str, float]]]:
+def measure_hub(data: Data, clients: int, seconds: float, beside: float) -> Iterator[tuple[str, dict[str, float]]]:
     """The hub without and with Deep Memory."""
     with HubProcess(options=("--rate", "0")) as hub:
         token = hub.token(org="load", scope="write")
@@ -147,7 +147,7 @@ def measure_hub(data: Data, clients: int, seconds: float) -> Iterator[tuple[str,
             saved = http.post(f"{location}/layers", content=encode_layer(data.layer, info), headers=octets)
             saved.raise_for_status()
             http.put(f"{location}/layers/active", json={"layer": saved.json()["name"]}).raise_for_status()
-        for name, deep_memory in (("hub, without Deep Memory", False), ("hub, with Deep Memory", True)):
+        for name, deep_memory, long in (("without Deep Memory", False, beside), ("with Deep Memory", True, seconds)):
             requests = [
                 request(
                     hub.url,
@@ -158,7 +158,7 @@ def measure_hub(data: Data, clients: int, seconds: float) -> Iterator[tuple[str,
                 for query in data.queries
             ]
             load(hub.url, requests, clients, 5, right_by_hub)
-            yield name, load(hub.url, requests, clients, seconds, right_by_hub)
+            yield f"hub, {name}", load(hub.url, requests, clients, long, right_by_hub)
 
 
 def packed(vectors: np.ndarray) -> dict[str, object]:
@@ -232,16 +232,17 @@ def measure_chroma(data: Data, command: str, clients: int, seconds: float) -> di
 def main() -> None:
     """Measure, and print one JSON object a line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=600, help="of the load on the hub with Deep Memory")
+    parser.add_argument("--beside", type=float, default=600, help="seconds of the loads that it is compared with")
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--chroma", metavar="COMMAND", help="the command `chroma` of an environment of its own")
     chosen = parser.parse_args()
     data = Data.make(chosen.documents)
-    for name, figures in measure_hub(data, chosen.clients, chosen.seconds):
+    for name, figures in measure_hub(data, chosen.clients, chosen.seconds, chosen.beside):
         print(json.dumps({"server": name, "clients": chosen.clients, **figures}), flush=True)
     if chosen.chroma:
-        figures = measure_chroma(data, chosen.chroma, chosen.clients, chosen.seconds)
+        figures = measure_chroma(data, chosen.chroma, chosen.clients, chosen.beside)
         print(json.dumps({"server": "Chroma", "clients": chosen.clients, **figures}), flush=True)
     else:
         print("Chroma was not measured: name its command with --chroma", file=sys.stderr)
