@@ -1,6 +1,6 @@
 """How a hub holds many clients at once: 50 connections searching 100,000 x 384, vectors sent, embedding left out.
 
-    python benchmarks/hub_load.py [--seconds 600] [--beside 600] [--clients 50] [--documents 100000] [--chroma BIN/chroma]
+    python benchmarks/hub_load.py [--seconds 600] [--beside 600] [--clients 50] [--documents 100000] [--chroma CMD]
 
 Each client waits for its answer before it asks again; every answer is checked for its ten hits. The hub is measured
 without and with a layer (a linear part and a memory of 2,000 queries), and, where ``--chroma`` names the command of a
