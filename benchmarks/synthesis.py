@@ -1,17 +1,35 @@
 """What extractive queries add to labelled ones: recall on held-out queries after training with and without them.
 
-python benchmarks/synthesis.py FOLDER --train 100 [--per-document 3] [--seed 0]
+python benchmarks/synthesis.py FOLDER --train 100 [--per-document 3] [--seed 0] [--hub]
 
-The first queries of a BEIR folder train, the others are held out, as the tutorial has it.
+The first queries of a BEIR folder train, the others are held out, as the tutorial has it. With ``--hub`` all of it goes
+through a hub: a process of its own, on loopback, in a folder that is removed afterwards.
 """
 
 import argparse
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from deepmemory.data import LabelledQueries
 from deepmemory.formats import read_beir
 from deepmemory.store import VectorStore
 from deepmemory.synthesis import synthesize
+from deepmemory.testing import HubProcess
+
+
+@contextlib.contextmanager
+def empty_store(*, on_hub: bool) -> Iterator[VectorStore]:
+    """A store in memory, or on a hub that ends with it."""
+    with contextlib.ExitStack() as stack:
+        if on_hub:
+            hub = stack.enter_context(HubProcess())
+            os.environ["DEEPMEMORY_HUB_URL"] = hub.url
+            token = hub.token("tutorial", "write")
+            yield stack.enter_context(VectorStore("hub://tutorial/docs", embedder="local", token=token))
+        else:
+            yield stack.enter_context(VectorStore("memory://", embedder="local"))
 
 
 def row(name: str, n: int, store: VectorStore, test: LabelledQueries, *, trained: bool) -> str:
@@ -34,6 +52,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=100)
     parser.add_argument("--per-document", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hub", action="store_true", help="search and train through a hub")
     chosen = parser.parse_args()
     collection = read_beir(chosen.folder)
     positions = collection.labelled_positions
@@ -41,7 +60,7 @@ def main() -> None:
     print(
         "| trained on | queries | recall@1 | recall@3 | recall@5 | recall@10 | layer |\n|---|---|---|---|---|---|---|"
     )
-    with VectorStore("memory://", embedder="local") as store:
+    with empty_store(on_hub=chosen.hub) as store:
         store.add(
             [document.text for document in collection.documents],
             [document.metadata for document in collection.documents],
