@@ -7,7 +7,7 @@ import typer
 
 from deepmemory.cli.ending import interruptible
 from deepmemory.cli.opening import known_ids, open_store
-from deepmemory.cli.options import DEFAULT_STORE, Json, Queries, Seed, Split, StorePath
+from deepmemory.cli.options import DEFAULT_STORE, Json, Queries, Seed, Split, StorePath, Words
 from deepmemory.cli.output import print_json, progress_bars, wrapped
 from deepmemory.cli.records import job_record
 
@@ -19,7 +19,9 @@ __all__ = ["train", "training_summary"]
 
 def train(
     queries: Queries,
+    *,
     split: Split = None,
+    words: Words = True,
     seed: Seed = 0,
     store: StorePath = DEFAULT_STORE,
     as_json: Json = False,
@@ -47,7 +49,7 @@ def train(
             progress_bars("Training") as (progress,),
         ):
             job_id = opened.deep_memory.train(
-                labelled.queries, labelled.relevance, seed=seed, wait=True, progress=progress
+                labelled.queries, labelled.relevance, words=words, seed=seed, wait=True, progress=progress
             )
         job = opened.deep_memory.status(job_id, verbose=False)
     if as_json:

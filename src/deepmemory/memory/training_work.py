@@ -8,19 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.artifacts import LayerArchive, LayerInfo
-from deepmemory.backends.base import Backend, Distance
+from deepmemory.backends.base import Backend, Distance, Ranking
 from deepmemory.data import LabelledQueries, check_vectors
 from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.jobs import JobRun
 from deepmemory.memory.history import data_hash
 from deepmemory.memory.pool import gather_pool
 from deepmemory.progress import Progress
+from deepmemory.retrieval import lexical_scores
 from deepmemory.training import fit
 from deepmemory.transform import Layer
+from deepmemory.words import DEPTH
 
 __all__ = ["Learned", "TrainingWork", "embed_checked"]
 
-_EMBEDDED, _GATHERED, _FITTED = 0.3, 0.4, 1.0
+_EMBEDDED, _FOUND_BY_WORDS, _GATHERED, _FITTED = 0.3, 0.35, 0.4, 1.0
+_WORDS_BATCH = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,7 @@ class TrainingWork:
         fingerprint: takes the fingerprint of the store's embedder; None where another made the vectors.
         distance: how the store compares vectors.
         seed: of everything that is drawn.
+        words: whether to learn how far to trust full-text search, where the backend has it.
         provenance: JSON values to keep with the layer.
     """
 
@@ -47,6 +51,7 @@ class TrainingWork:
     fingerprint: Callable[[], Fingerprint | None]
     distance: Distance
     seed: int
+    words: bool
     provenance: Mapping[str, Any]
 
     def __call__(self, run: JobRun) -> Mapping[str, Any]:
@@ -66,14 +71,16 @@ class TrainingWork:
         return embed_checked(self.embedder, self.labelled, self.backend.dimensions, progress=progress)
 
     def learn(self, run: JobRun, vectors: NDArray[np.float32]) -> "Learned":
-        """The second stage: gather the documents, and fit."""
+        """The second stage: search by words, gather the documents, and fit."""
+        by_words = self._search_words(run.stage("searching by words", _EMBEDDED, _FOUND_BY_WORDS))
         pool = gather_pool(
             self.backend,
             self.labelled.labelled_ids,
             vectors,
             distance=self.distance,
             seed=self.seed,
-            progress=run.stage("reading documents", _EMBEDDED, _GATHERED),
+            progress=run.stage("reading documents", _FOUND_BY_WORDS, _GATHERED),
+            by_words=by_words,
         )
         rows = pool.rows()
         relevance = [[(rows[id], grade) for id, grade in qrels.items()] for qrels in self.labelled.qrels]
@@ -81,12 +88,23 @@ class TrainingWork:
             vectors,
             pool.vectors,
             relevance,
+            lexical_scores=lexical_scores(by_words, rows) if by_words else None,
             seed=self.seed,
             distance=self.distance,
             progress=run.stage("training", _GATHERED, _FITTED),
         )
         layer = result.layer.with_document_ids([pool.ids[int(row)] for row in result.layer.document_ids])
         return Learned(layer, {**result.report.as_dict(), **self.provenance, "job": run.job_id})
+
+    def _search_words(self, progress: Progress) -> list[Ranking]:
+        """What each query finds by words; nothing where words are to have no part."""
+        if not (self.words and self.backend.capabilities.full_text):
+            return []
+        found: list[Ranking] = []
+        for start in range(0, len(self.labelled), _WORDS_BATCH):
+            progress(start, len(self.labelled))
+            found += self.backend.search_text(self.labelled.queries[start : start + _WORDS_BATCH], DEPTH + 1)
+        return found
 
     def save(self, run: JobRun, learned: "Learned") -> Mapping[str, Any]:
         """The last stage: commit, save the layer, and activate it where it passed the gate.
