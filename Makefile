@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo tutorial test check format benchmark lock clean
+.PHONY: help setup demo tutorial test check format benchmark benchmark-peers lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
 
 setup: $(READY)  ## make .venv with the command `deepmemory` in it; nothing when up to date
 
@@ -34,6 +34,9 @@ format: setup  ## put the code in its standard form
 
 benchmark: setup  ## the figures of docs/benchmarks.md; BENCHMARK_DATA names the folder of collections
 	@$(BIN)/python benchmarks/run.py
+
+benchmark-peers: setup  ## ours and the peers on the same splits, for docs/peers.md; PEERS has more arguments
+	@$(BIN)/python -m benchmarks.peers run $(PEERS)
 
 lock: setup  ## write constraints.txt anew
 	@scripts/lock --upgrade
