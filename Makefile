@@ -42,4 +42,4 @@ lock: setup  ## write constraints.txt anew
 	@scripts/lock --upgrade
 
 clean:  ## remove what make has made
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache benchmarks/peers/.envs benchmarks/peers/.cache

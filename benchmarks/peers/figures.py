@@ -39,7 +39,7 @@ def lift_by_collection(methods: Sequence[tuple[str, dict[str, float]]], split: s
     names = sorted({name for _, lifts in methods for name in lifts})
     values = [lift for _, lifts in methods for lift in lifts.values()]
     ticks = svg.round_ticks(min(*values, 0.0), max(*values, 1.0), about=8)
-    frame = svg.Frame(left=210, top=40, right=_WIDTH - 20, bottom=40 + _ROW * len(methods))
+    frame = svg.Frame(left=230, top=40, right=_WIDTH - 20, bottom=40 + _ROW * len(methods))
     x = svg.linear(ticks[0], ticks[-1], frame.left, frame.right)
     drawn = [svg.line((x(0), frame.top - 4), (x(0), frame.bottom), "zero")]
     for place, (method, lifts) in enumerate(methods):

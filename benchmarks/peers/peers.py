@@ -55,8 +55,6 @@ class Peer:
 
 BASELINE = Peer("baseline", "No training", "exact search, cosine", "queries", "untouched.py")
 
-_ADAPTER = {"epochs": [4, 25], "rate": [2e-5, 1e-3, 1e-2], "batch_size": [10, 64]}
-
 PEERS = [
     Peer("ours", "Deep Memory", "`deepmemory.training.fit`, vectors alone", "queries", "ours.py"),
     Peer(
@@ -87,7 +85,7 @@ PEERS = [
         "llamaindex_adapter.py",
         "torch",
         {"layers": 1, "epochs": 4, "rate": 2e-5, "batch_size": 10},
-        _ADAPTER,
+        {"epochs": [4, 25], "rate": [1e-3, 1e-2], "batch_size": [64]},
     ),
     Peer(
         "llamaindex-two-layer",
@@ -97,7 +95,7 @@ PEERS = [
         "llamaindex_adapter.py",
         "torch",
         {"layers": 2, "epochs": 25, "rate": 2e-5, "batch_size": 10},
-        {"rate": [2e-5, 2e-4, 1e-3], "batch_size": [10, 64]},
+        {"rate": [3e-4, 1e-3, 3e-3], "batch_size": [64]},
     ),
     Peer(
         "raglite",
@@ -107,7 +105,7 @@ PEERS = [
         "raglite_adapter.py",
         None,
         {"top_k": 40, "gap": 0.05},
-        {"top_k": [20, 40, 100], "gap": [0.01, 0.05, 0.2]},
+        {"top_k": [20, 40], "gap": [0.01, 0.05, 0.2]},
     ),
     Peer(
         "triplet",

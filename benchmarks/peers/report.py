@@ -24,9 +24,10 @@ _HEAD = """# Side by side with the peers
 Everyone gets the same splits (those of `deepmemory benchmark`: 60% of the queries train, or the queries that want only
 60% of the labelled documents), the same vectors (all-MiniLM-L6-v2) and the same exact search, each in a process of its
 own on the same machine. The relevance of test queries is never handed over. Lifts are points over no training.
-"Searched" settings were chosen by nDCG@10 on a fifth of the training queries, held out as the test is, then trained on
-all of them; Deep Memory has no settings to choose: `fit` chooses by cross-validation inside, and its time includes
-that. Peers that want a validation set draw it from the training queries.
+"Searched" settings, the defaults among them, were chosen by nDCG@10 on a fifth of the training queries (of 1,500 where
+there are more), held out as the test is; then all of them train. Deep Memory has no settings to choose: `fit` chooses
+by cross-validation inside, and its time includes that. Peers that want a validation set draw it from the training
+queries.
 """
 
 
@@ -63,7 +64,8 @@ def _who(lines: Sequence[Line]) -> str:
         rows.append([peer.name, peer.source, peer.changes, defaults, tried])
     table = _table(["method", "where from", "changes", "defaults", "searched over"], rows)
     commits = ", ".join(sorted({line["commit"] for line in lines}))
-    return f"## Who takes part\n\n{table}\nCommit {commits}.\n"
+    machines = "; ".join(sorted({line["machine"] for line in lines}))
+    return f"## Who takes part\n\n{table}\nCommit {commits}; {machines}.\n"
 
 
 def _present(lines: Iterable[Line]) -> list[Peer]:
@@ -188,10 +190,14 @@ def _costs(lines: Sequence[Line]) -> str:
 
 
 def _bars(lines: Sequence[Line]) -> list[tuple[str, dict[str, float]]]:
-    """For each method its lift by collection in points; of both ways of choosing settings the better in the mean."""
+    """For each method its lift by collection in points; of both ways of choosing settings the better in the mean.
+
+    Means over different collections can't be compared, so the way that was measured on more of them comes first.
+    """
     bars = []
     for peer in _present(lines):
-        best = max((mine for _, mine in _variants([one for one in lines if one["peer"] == peer.key])), key=_mean)
+        variants = [mine for _, mine in _variants([one for one in lines if one["peer"] == peer.key])]
+        best = max(variants, key=lambda mine: (len(_names(mine)), _mean(mine)))
         by_name = {name: _mean([one for one in best if one["collection"] == name]) for name in _names(best)}
         bars.append((peer.name, by_name))
     return bars

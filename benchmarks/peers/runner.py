@@ -1,6 +1,8 @@
 """Run what is not yet in the results, and write each line as it comes."""
 
 import json
+import os
+import platform
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,7 +79,7 @@ def run(tasks: Sequence[Task], results: Results) -> Iterator[dict[str, Any]]:
 
     A peer that fails is said so and passed over; the next run tries it again.
     """
-    commit = _commit()
+    commit, machine = _commit(), _machine()
     for task in tasks:
         missing = [
             peer for peer in task.peers if (peer.grid or not task.searched) and results.find(task.key(peer)) is None
@@ -94,7 +96,7 @@ def run(tasks: Sequence[Task], results: Results) -> Iterator[dict[str, Any]]:
             except (PeerError, InputError) as error:
                 print(f"passed over {'/'.join(map(str, task.key(peer)))}: {error}", flush=True)
                 continue
-            line["commit"] = commit
+            line |= {"commit": commit, "machine": machine}
             results.add(line)
             yield line
 
@@ -144,3 +146,10 @@ def _commit() -> str:
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
     )
     return done.stdout.strip()
+
+
+def _machine() -> str:
+    """Times depend on it, and on the threads that the libraries were allowed."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    allowed = f", OMP_NUM_THREADS={threads}" if threads else ""
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}{allowed}"

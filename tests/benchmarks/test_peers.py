@@ -18,6 +18,11 @@ from deepmemory.data import seen_documents
 N_DOCUMENTS, N_QUERIES, DIM = 60, 90, 16
 
 
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("benchmarks.peers.work.CACHE", tmp_path / "cache")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Queries that are their documents, turned by a rotation that a layer can learn."""
@@ -92,7 +97,7 @@ def test_what_is_measured_is_not_measured_again_also_after_a_line_was_cut_off(fo
     assert [(line["peer"], line["searched"]) for line in again] == [("rrf", True)]
     assert list(run(tasks, Results(file))) == []
 
-    write([{**line, "commit": "abc"} for line in Results(file).lines], tmp_path)
+    write(Results(file).lines, tmp_path)
     page = (tmp_path / "peers.md").read_text()
     assert "| BM25 |" in page
     assert "RAGLite, closed form, searched" in page
