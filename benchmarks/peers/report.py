@@ -57,23 +57,26 @@ def write(lines: Sequence[Line], docs: Path) -> None:
 
 
 def _verdict(lines: Sequence[Line]) -> list[str]:
-    """Ours against the best of the peers that start from vectors alone too, where all have all the collections."""
+    """Ours against the best of the peers that start from vectors alone too and were measured on all the collections.
+
+    Each is compared on the runs that it shares with ours, since some have more seeds than others.
+    """
     names = _names(lines)
-    alone = {peer.key for peer in PEERS if peer.needs == "vectors"}
-    means = {
-        label: (mine[0]["peer"], _mean(mine))
-        for label, mine in _variants([line for line in lines if line["peer"] in alone])
-        if _names(mine) == names
-    }
-    ours = [mean for key, mean in means.values() if key == OURS]
-    peers = [(mean, label) for label, (key, mean) in means.items() if key != OURS]
-    if not ours or not peers:
+    alone = {peer.key for peer in PEERS if peer.needs == "vectors" and peer.key != OURS}
+    ours = {(line["collection"], line["seed"]): line for line in lines if line["peer"] == OURS}
+    compared = []
+    for label, mine in _variants([line for line in lines if line["peer"] in alone]):
+        shared = [line for line in mine if (line["collection"], line["seed"]) in ours]
+        if shared and _names(shared) == names:
+            same = [ours[line["collection"], line["seed"]] for line in shared]
+            compared.append((_mean(shared), _mean(same), label))
+    if not compared:
         return []
-    most, label = max(peers)
-    times = f", {ours[0] / most:.1f} times as much" if most > 0 else ""
+    theirs, mean, label = max(compared)
+    times = f", {mean / theirs:.1f} times as much" if theirs > 0 else ""
     return [
-        f"On vectors alone the mean lift over the {len(names)} collections is {ours[0]:+.2f} points; the best peer's, "
-        f"{label}, is {most:+.2f}{times}.\n"
+        f"On vectors alone the mean lift over the {len(names)} collections is {mean:+.2f} points; the best peer's on "
+        f"the same runs, {label}, is {theirs:+.2f}{times}.\n"
     ]
 
 
