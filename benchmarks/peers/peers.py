@@ -1,12 +1,9 @@
 """Who takes part: where each comes from, its defaults, and the settings that it may choose from on training queries."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, TypeAlias
-
-from deepmemory.training import fit
 
 __all__ = ["BASELINE", "PEERS", "Needs", "Peer", "Settings", "by_key"]
 
@@ -57,6 +54,15 @@ BASELINE = Peer("baseline", "No training", "exact search, cosine", "queries", "u
 
 PEERS = [
     Peer("ours", "Deep Memory", "`deepmemory.training.fit`, vectors alone", "queries", "ours.py"),
+    Peer(
+        "ours-words",
+        "Deep Memory with words",
+        "`fit` with `lexical_scores`, of the same full-text search",
+        "ranking",
+        "ours.py",
+        defaults={"words": True},
+        needs="words",
+    ),
     Peer(
         "nudge-m",
         "NUDGE-M",
@@ -140,21 +146,6 @@ PEERS = [
         slow=True,
     ),
 ]
-
-
-if "lexical_scores" in inspect.signature(fit).parameters:
-    PEERS.insert(
-        1,
-        Peer(
-            "ours-words",
-            "Deep Memory with words",
-            "`fit` with `lexical_scores`",
-            "ranking",
-            "ours.py",
-            defaults={"words": True},
-            needs="words",
-        ),
-    )
 
 
 def by_key(keys: Sequence[str]) -> list[Peer]:
