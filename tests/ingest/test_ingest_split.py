@@ -1,11 +1,14 @@
 """Chunks: nothing lost, nothing too long, cut where a reader would cut."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deepmemory.errors import InputError
 from deepmemory.ingest import PageText, SplitOptions, extract, split
+from deepmemory.ingest.cuts import Cutter
 
 
 def markdown(source: str) -> PageText:
@@ -143,3 +146,12 @@ def test_chunks_cover_the_text_in_order_within_the_size(source: str, options: Sp
     assert page.text[end:].strip() == ""
     assert [name for chunk in chunks for name in chunk.anchors] == ([a.name for a in page.anchors] if chunks else [])
     assert split(page, options) == chunks
+
+
+def test_what_should_stay_uncut_is_cut_where_nothing_else_is_left() -> None:
+    text = "word " * 60
+    parts = Cutter(text, []).cut(0, len(text), 65, uncut=len(text) - 10)
+    assert parts[0][0] == 0
+    assert parts[-1][1] == len(text)
+    assert all(end - start <= 65 for start, end in parts)
+    assert all(left[1] == right[0] for left, right in pairwise(parts))

@@ -42,6 +42,10 @@ class Cutter:
             yield start, end
             return
         places = [place for place in self._places(start, end, limit, level) if start < place < end and place > uncut]
+        if not places and level == len(self._levels) + len(self._last_levels):
+            # what was to stay uncut reaches so far that nothing else is left to cut
+            yield from self._cut(start, end, limit, 0, 0)
+            return
         if not places:
             yield from self._cut(start, end, limit, uncut, level + 1)
             return
