@@ -11,8 +11,9 @@ import argparse
 import os
 from pathlib import Path
 
+from benchmarks.lift import collections
+
 from .peers import PEERS, Peer, by_key
-from .problem import collections
 from .report import write
 from .runner import Results, Task, run
 

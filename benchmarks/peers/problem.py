@@ -8,14 +8,14 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from deepmemory.benchmark import split_sides
 from deepmemory.data import split_by_document, split_by_query
 from deepmemory.formats import Collection, embedded_text, read_beir
 
-__all__ = ["Problem", "Side", "Split", "collections", "load"]
+__all__ = ["Problem", "Side", "Split", "load"]
 
 Split: TypeAlias = Literal["query", "document"]
 
-_FRACTION = 0.6  # of `deepmemory benchmark`
 _KEPT = 0.8  # of the training queries, while settings are chosen on the others
 _MOST_SEARCHED = 1500  # training queries that a search of settings looks at; what is chosen is trained on all
 
@@ -104,20 +104,10 @@ def load(folder: Path, split: Split, seed: int, size: int | None = None) -> Prob
     collection = _read(folder)
     if collection.query_vectors is None or collection.document_vectors is None:
         raise ValueError(f"{folder} has no embeddings.npz, and the peers start from vectors")
-    labelled = collection.labelled_positions
-    if split == "query":
-        parts = split_by_query(len(labelled), _FRACTION, seed=seed)
-    else:
-        parts = split_by_document([collection.qrels[p] for p in labelled.tolist()], _FRACTION, seed=seed)
-    train, test = labelled[parts.train], labelled[parts.test]
+    train, test = split_sides(collection, split, seed=seed)
     if size is not None:
         train = np.sort(np.random.default_rng(seed).permutation(train)[:size])
     return Problem(collection, split, seed, size, _side(collection, train), _side(collection, test))
-
-
-def collections(data: Path) -> list[Path]:
-    """The BEIR folders below a folder."""
-    return sorted(found.parent for found in data.glob("*/queries.jsonl*"))
 
 
 @lru_cache(maxsize=2)

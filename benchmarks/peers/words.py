@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from deepmemory.backends.lance import LanceBackend
-from deepmemory.data import Document
+from deepmemory import words
+from deepmemory.benchmark import default_backend
 
 from .problem import Problem, Side
 
 __all__ = ["DEPTH", "Hits", "fuse", "hits"]
 
-DEPTH = 101
+DEPTH = words.DEPTH + 1
 """A hundred hits, and the first that is left out."""
 
 
@@ -59,7 +58,7 @@ def hits(problem: Problem, cache: Path) -> Hits:
     file = cache / f"{problem.collection.name}-{named}.npz"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        found = _search(problem, texts, queries)
+        found = _search(problem, queries)
         unfinished = file.with_suffix(".part.npz")
         np.savez(unfinished, rows=found.rows, scores=found.scores, milliseconds=found.milliseconds)
         unfinished.rename(file)
@@ -67,26 +66,18 @@ def hits(problem: Problem, cache: Path) -> Hits:
     return Hits(arrays["rows"], arrays["scores"], float(arrays["milliseconds"]))
 
 
-def _search(problem: Problem, texts: list[str], queries: list[str]) -> Hits:
+def _search(problem: Problem, queries: list[str]) -> Hits:
     rows = np.full((len(queries), DEPTH), -1, dtype=np.int64)
     scores = np.zeros((len(queries), DEPTH), dtype=np.float32)
     times = []
     places = {document.id: row for row, document in enumerate(problem.collection.documents)}
-    documents = [
-        Document(id=document.id, text=text, metadata={})
-        for document, text in zip(problem.collection.documents, texts, strict=True)
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        backend = LanceBackend(folder)
-        backend.upsert(documents, problem.documents)
-        backend.optimize()
+    with default_backend(problem.collection, problem.documents) as backend:
         for place, query in enumerate(queries):
             started = time.perf_counter()
             ranking = backend.search_text([query], DEPTH)[0]
             times.append(time.perf_counter() - started)
             rows[place, : len(ranking)] = [places[id] for id in ranking.ids]
             scores[place, : len(ranking)] = ranking.scores
-        backend.close()
     return Hits(rows, scores, 1000 * float(np.median(times)))
 
 

@@ -1,7 +1,7 @@
 """Measure the method on a collection of one's own: a BEIR folder in, lift on held-out queries out."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from deepmemory.backends import open_backend
+from deepmemory.backends import Backend, open_backend
 from deepmemory.data import leaks, seen_documents, split_by_document, split_by_query
 from deepmemory.embedders import Embedder, resolve_embedder
 from deepmemory.embedders.adapters import EmbeddingFunction, LangChainEmbeddings
@@ -25,7 +25,15 @@ from deepmemory.training import FitReport, fit
 from deepmemory.transform import Layer
 from deepmemory.words import DEPTH
 
-__all__ = ["METRICS", "BenchmarkResult", "SplitKind", "mean_lift", "run_benchmark"]
+__all__ = [
+    "METRICS",
+    "BenchmarkResult",
+    "SplitKind",
+    "default_backend",
+    "mean_lift",
+    "run_benchmark",
+    "split_sides",
+]
 
 SplitKind: TypeAlias = Literal["query", "document", "standard"]
 """How test queries are held out: at random, with all the documents that they want, or as ``split.tsv`` says."""
@@ -152,7 +160,7 @@ def run_benchmark(
     """
     collection = read_beir(folder)
     split = split or ("standard" if {"train", "test"} <= set(collection.splits) else "query")
-    train_rows, test_rows = _sides(collection, split, fraction, seed)
+    train_rows, test_rows = split_sides(collection, split, fraction=fraction, seed=seed)
     query_vectors, document_vectors = _vectors(collection, embedder, progress)
     lexical = _search_words(collection, document_vectors) if words else None
     train, test = (_Part.of(collection, query_vectors, lexical, rows) for rows in (train_rows, test_rows))
@@ -183,9 +191,14 @@ def run_benchmark(
     )
 
 
-def _sides(
-    collection: Collection, split: SplitKind, fraction: float, seed: int
+def split_sides(
+    collection: Collection, split: SplitKind, *, fraction: float = 0.6, seed: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of the training and of the test queries in a collection.
+
+    Raises:
+        InputError: no such split, or a side without queries.
+    """
     if split not in get_args(SplitKind):
         raise InputError(f"split should be one of {', '.join(get_args(SplitKind))}; it is {split!r}")
     labelled = collection.labelled_positions
@@ -220,8 +233,9 @@ def _vectors(
     return model.embed_queries(list(collection.queries)), model.embed_documents(texts, progress=progress)
 
 
-def _search_words(collection: Collection, document_vectors: NDArray[np.float32]) -> csr_array:
-    """What each query finds by words in the default store, made for the purpose: ``(n_queries, n_documents)``."""
+@contextmanager
+def default_backend(collection: Collection, document_vectors: NDArray[np.float32]) -> Iterator[Backend]:
+    """A collection in the default engine, its documents' texts as they are embedded; it ends with the context."""
     with (
         TemporaryDirectory(prefix="deepmemory-benchmark-") as folder,
         closing(open_backend(folder, create=True)) as backend,
@@ -230,6 +244,12 @@ def _search_words(collection: Collection, document_vectors: NDArray[np.float32])
         for start in range(0, len(documents), _ADD_BATCH):
             backend.upsert(documents[start : start + _ADD_BATCH], document_vectors[start : start + _ADD_BATCH])
         backend.optimize()
+        yield backend
+
+
+def _search_words(collection: Collection, document_vectors: NDArray[np.float32]) -> csr_array:
+    """What each query finds by words: ``(n_queries, n_documents)``."""
+    with default_backend(collection, document_vectors) as backend:
         rankings = backend.search_text(collection.queries, DEPTH + 1)
     return lexical_scores(rankings, {each.id: row for row, each in enumerate(collection.documents)})
 

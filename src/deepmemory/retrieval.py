@@ -11,6 +11,7 @@ have sunk so far that others from below the engine's last hit may belong above t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -64,10 +65,9 @@ def retrieve(
     if layer is None or layer.is_identity:
         return backend.search(query_vectors, k, distance=distance, filter=filter)
     moved, bonus = layer.apply(query_vectors)
-    words = _words(backend, texts, layer, filter)
+    words = _words(backend, texts, layer, filter) or [{} for _ in moved]
     if not bonus.any() and not any(words):
         return backend.search(moved, k, distance=distance, filter=filter)
-    words = words or [{} for _ in moved]
     merge = _Merge(layer, moved, bonus, words, k, distance)
     depth = merge.depth
     found = backend.search(moved, depth, distance=distance, filter=filter)
@@ -147,7 +147,7 @@ class _Merge:
     k: int
     distance: Distance
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """Hits to ask of the engine."""
         return self.k + (MARGIN_WITH_WORDS if any(self.words) else MARGIN)

@@ -40,4 +40,5 @@ Words: TypeAlias = Annotated[
     bool,
     typer.Option("--words/--no-words", help="Learn how far to trust full-text search beside the vectors, or not."),
 ]
+
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same result.")]

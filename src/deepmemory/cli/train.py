@@ -69,16 +69,11 @@ def training_summary(results: "Mapping[str, Any]") -> str:
     if not results["active"]:
         return f"The layer stays off: {results['reason']}\nSearches go on as before."
     measured = results["by_query"]["ndcg@10"]
-    by_words = (
-        " It trusts words too: searches with it are full-text searches as well." if _trusts_words(results) else ""
-    )
+    trusts_words = results["settings"].get("words")  # reports from before words don't say
+    by_words = " It trusts words too: searches with it are full-text searches as well." if trusts_words else ""
     return (
         f"Layer {results['layer']} is on. Measured on the {results['n_queries']:,} questions themselves, each while it "
         f"was left out of training: nDCG@10 from {percent(measured['baseline'])} to {percent(measured['trained'])}, "
         f"{points(measured['lift'])} points (95% interval {interval(tuple(measured['interval']))}, "
         f"{p_value(measured['p_value'])}).{by_words}"
     )
-
-
-def _trusts_words(results: "Mapping[str, Any]") -> bool:
-    return bool(results["settings"].get("words"))

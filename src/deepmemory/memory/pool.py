@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from deepmemory.backends.base import Backend, Distance, Ranking
 from deepmemory.errors import StoreError
 from deepmemory.progress import Progress
+from deepmemory.training.pool import sample_of_queries
 
 __all__ = ["DocumentPool", "gather_pool"]
 
 WHOLE_STORE = 20_000
 """Up to this many documents all of them are ranked."""
 
-_QUERIES = 2_000
 _NEAREST = 100
 _MOST_NEAREST = 50_000
 _SEARCH_BATCH = 500  # where there is no graph, each batch is a pass over all vectors
@@ -73,9 +73,7 @@ def gather_pool(
     if total <= WHOLE_STORE:
         pool = _whole_store(backend, total, progress)
     else:
-        sample = np.arange(len(query_vectors))
-        if len(sample) > _QUERIES:
-            sample = np.sort(np.random.default_rng(seed).choice(len(sample), _QUERIES, replace=False))
+        sample = sample_of_queries(len(query_vectors), np.random.default_rng(seed))
         rankings = _nearest(backend, query_vectors[sample], distance=distance, progress=progress)
         nearest = _best_ranked([*rankings, *(by_words[row] for row in sample.tolist() if by_words)])
         pool = _fetched(backend, sorted({*labelled_ids, *nearest}), progress)

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from deepmemory.words import above_the_rest
 
-__all__ = ["POOL_SIZE", "document_pool"]
+__all__ = ["POOL_SIZE", "document_pool", "sample_of_queries"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -47,12 +47,17 @@ def document_pool(
     n_documents = len(document_vectors)
     if n_documents <= POOL_SIZE:
         return None
-    sample = np.arange(len(query_vectors))
-    if len(sample) > _QUERIES:
-        sample = np.sort(rng.choice(len(sample), _QUERIES, replace=False))
+    sample = sample_of_queries(len(query_vectors), rng)
     k = max(10, min(_HARDEST, 2 * POOL_SIZE // len(sample)))
     kept = np.union1d(_nearest(query_vectors[sample], document_vectors, k), labelled)
     return kept if words is None else np.union1d(kept, above_the_rest(words[sample], k).indices)
+
+
+def sample_of_queries(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows of the queries, of ``n``, whose nearest documents make a pool: all, or 2,000 drawn, ascending."""
+    if n <= _QUERIES:
+        return np.arange(n)
+    return np.sort(rng.choice(n, _QUERIES, replace=False))
 
 
 def _nearest(queries: Matrix, documents: Matrix, k: int) -> NDArray[np.int64]:

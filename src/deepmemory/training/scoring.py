@@ -154,16 +154,18 @@ class FoldScorer:
         best = _best_unlabelled(similarity, words, self._labelled).rows(query)
         is_labelled, place = self._pair_is_labelled[pairs], self._pair_place[pairs]
 
-        previous: tuple[float, ...] = ()
+        worth, memory_of = None, None
         for settings, rank in ranks.items():
-            if (settings.words, settings.threshold, settings.gain) != previous:
-                previous = (settings.words, settings.threshold, settings.gain)
-                raised = labelled.total(settings.words)
+            if settings.words != worth:
+                worth, memory_of = settings.words, None
+                plain, unlabelled, alone = labelled.total(worth), best.total(worth), own.total(worth)
+            if (settings.threshold, settings.gain) != memory_of:
+                memory_of = (settings.threshold, settings.gain)
+                raised = plain
                 if settings.gain:
                     bonus = np.maximum(0, nearest - np.float32(settings.threshold))
-                    raised = raised + np.float32(settings.gain) * bonus
+                    raised = plain + np.float32(settings.gain) * bonus
                 others = raised[query]
-                unlabelled, alone = best.total(settings.words), own.total(settings.words)
                 raised_own = np.where(is_labelled, others[np.arange(len(query)), place], alone)
             prior = np.float32(settings.prior)
             # each side's threshold on its own: (score + prior) - prior may round to less than the score itself
