@@ -8,6 +8,7 @@ from deepmemory import jobs
 from deepmemory.artifacts import LayerArchive, LayerInfo, SavedLayer
 from deepmemory.backends.base import Backend, Distance
 from deepmemory.data import LabelledQueries
+from deepmemory.diagnosis import Diagnosis, HeldOutQueries, diagnose
 from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.errors import ArtifactError, JobError, StorageError
 from deepmemory.evaluation import Evaluation, depth_for, evaluate_rankings
@@ -15,7 +16,7 @@ from deepmemory.jobs import CANCELLED, Job, JobStore
 from deepmemory.memory.deep_memory import DeepMemory, EvaluationRequest, GivenQueries
 from deepmemory.memory.history import History, HistoryEntry
 from deepmemory.memory.ranking import rank_both
-from deepmemory.memory.training_work import TrainingWork, embed_checked
+from deepmemory.memory.training_work import TrainingWork, embed_checked, embed_held_out
 from deepmemory.progress import Progress
 from deepmemory.state import State
 from deepmemory.transform import Layer
@@ -164,6 +165,25 @@ class LocalDeepMemory(DeepMemory):
         if asked.is_logged and not self._read_only:
             self._log_evaluation(given.labelled, evaluation, saved, asked)
         return evaluation
+
+    def _diagnose(
+        self, given: GivenQueries, test: HeldOutQueries | None, seed: int, progress: Progress | None
+    ) -> Diagnosis:
+        saved, vectors = self._saved_layer(None), given.vectors
+        if vectors is None:
+            assert given.embedder is not None
+            vectors = embed_checked(given.embedder, given.labelled, self._backend.dimensions)
+            test = embed_held_out(given.embedder, test, self._backend.dimensions)
+        return diagnose(
+            self._backend,
+            given.labelled,
+            vectors,
+            distance=self._distance,
+            layer=None if saved is None else (saved.info.name, saved.layer),
+            test=test,
+            seed=seed,
+            progress=progress,
+        )
 
     def _job(self, job_id: str) -> Job:
         return self._jobs.get(job_id)

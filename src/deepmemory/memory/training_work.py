@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deepmemory.artifacts import LayerArchive, LayerInfo
 from deepmemory.backends.base import Backend, Distance
 from deepmemory.data import LabelledQueries, check_vectors
+from deepmemory.diagnosis import HeldOutQueries, diagnose
 from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.jobs import JobRun
 from deepmemory.memory.history import data_hash
@@ -18,9 +19,12 @@ from deepmemory.progress import Progress
 from deepmemory.training import fit
 from deepmemory.transform import Layer
 
-__all__ = ["Learned", "TrainingWork", "embed_checked"]
+__all__ = ["Learned", "TrainingWork", "embed_checked", "embed_held_out"]
 
-_EMBEDDED, _GATHERED, _FITTED = 0.3, 0.4, 1.0
+_EMBEDDED, _GATHERED, _LOOKED_AT, _FITTED = 0.3, 0.4, 0.45, 1.0
+
+_DIAGNOSED = 500
+"""Queries that are looked at in passing; `DeepMemory.diagnose` looks at more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,7 @@ class TrainingWork:
         return embed_checked(self.embedder, self.labelled, self.backend.dimensions, progress=progress)
 
     def learn(self, run: JobRun, vectors: NDArray[np.float32]) -> "Learned":
-        """The second stage: gather the documents, and fit."""
+        """The second stage: gather the documents, look at the labels, and fit."""
         pool = gather_pool(
             self.backend,
             self.labelled.labelled_ids,
@@ -74,6 +78,15 @@ class TrainingWork:
             distance=self.distance,
             seed=self.seed,
             progress=run.stage("reading documents", _EMBEDDED, _GATHERED),
+        )
+        diagnosis = diagnose(
+            self.backend,
+            self.labelled,
+            vectors,
+            distance=self.distance,
+            sample=_DIAGNOSED,
+            seed=self.seed,
+            progress=run.stage("looking at the labels", _GATHERED, _LOOKED_AT),
         )
         rows = pool.rows()
         relevance = [[(rows[id], grade) for id, grade in qrels.items()] for qrels in self.labelled.qrels]
@@ -83,10 +96,11 @@ class TrainingWork:
             relevance,
             seed=self.seed,
             distance=self.distance,
-            progress=run.stage("training", _GATHERED, _FITTED),
+            progress=run.stage("training", _LOOKED_AT, _FITTED),
         )
         layer = result.layer.with_document_ids([pool.ids[int(row)] for row in result.layer.document_ids])
-        return Learned(layer, {**result.report.as_dict(), **self.provenance, "job": run.job_id})
+        report = {**result.report.as_dict(), "diagnosis": diagnosis.short(), **self.provenance, "job": run.job_id}
+        return Learned(layer, report)
 
     def save(self, run: JobRun, learned: "Learned") -> Mapping[str, Any]:
         """The last stage: commit, save the layer, and activate it where it passed the gate.
@@ -131,3 +145,12 @@ def embed_checked(
     """Embed queries, and check that the vectors are of the store's dimensions, ``(len(labelled), dimensions)``."""
     vectors = embedder.embed_queries(list(labelled.queries), progress=progress)
     return check_vectors(vectors, len(labelled), dimensions, f"the vectors that {embedder.name} made of the queries")
+
+
+def embed_held_out(embedder: Embedder, test: HeldOutQueries | None, dimensions: int | None) -> HeldOutQueries | None:
+    """Test queries with their vectors, made where they were not given."""
+    if test is None or test.vectors is not None or not test.texts:
+        return test
+    vectors = embedder.embed_queries(list(test.texts))
+    what = f"the vectors that {embedder.name} made of the test queries"
+    return HeldOutQueries(test.texts, check_vectors(vectors, len(test.texts), dimensions, what))

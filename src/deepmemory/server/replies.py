@@ -153,6 +153,37 @@ class SearchReply(BaseModel):
     results: list[Hits]
 
 
+class ExampleOut(BaseModel):
+    """One row that shows a finding; the beginnings of documents' texts by id."""
+
+    note: str
+    queries: list[str]
+    documents: dict[str, str]
+
+
+class FindingOut(BaseModel):
+    """One thing that was found: in ``n`` rows of ``of`` that were looked at."""
+
+    kind: str
+    severity: Literal["problem", "warning", "info"]
+    n: int
+    of: int
+    what: str
+    why: str
+    advice: str
+    examples: list[ExampleOut]
+
+
+class DiagnosisOut(BaseModel):
+    """What was found in labelled queries, the gravest first."""
+
+    severity: Literal["problem", "warning", "info"]
+    n_queries: int
+    n_documents: int
+    n_looked_at: int
+    findings: list[FindingOut]
+
+
 class JobOut(BaseModel):
     """A training as it stands."""
 

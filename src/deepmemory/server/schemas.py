@@ -230,6 +230,34 @@ class EvaluateRequest(Body):
     qvs_params: dict[str, Any] = Field(default={}, description="To be kept with the queries in the history.")
 
 
+class DiagnoseRequest(Body):
+    """Queries with their right answers, to be looked at."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "queries": ["what is ice?"],
+                    "relevance": [[["ice", 1.0]]],
+                    "vectors": [[1.0, 0.0]],
+                    "test_queries": ["What is ice?"],
+                }
+            ]
+        },
+    )
+
+    queries: list[str]
+    relevance: Grades
+    vectors: Vectors | None = None
+    test_queries: list[str] | None = Field(default=None, description="That are to measure, and must not train.")
+    test_vectors: Vectors | None = Field(
+        default=None, description="Without them, and where the hub doesn't embed, texts alone are compared."
+    )
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+
+
 class ActiveRequest(Body):
     """The layer that searches use; null for none."""
 

@@ -1,0 +1,1 @@
+"""What Deep Memory changed in one ranking, and by which training queries."""
