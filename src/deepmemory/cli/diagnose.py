@@ -35,10 +35,10 @@ def diagnose(
 ) -> None:
     """Tell what is wrong with questions that train.
 
-    Use it before a training, or after one. It names how good the search is already, what the labels cover, too few questions, questions that contradict or
-    repeat each other, answers that no search finds, copies of documents of which only some are labelled, questions near
-    to nothing, test questions that train, and whether the active layer is out of date: each with why it matters, and
-    with the worst of them. Nothing is changed.
+    Use it before a training, or after one. It names how good the search is already, what the labels cover, too few
+    questions, questions that contradict or repeat each other, answers that no search finds, copies of documents of
+    which only some are labelled, questions near to nothing, test questions that train, and whether the active layer is
+    out of date: each with why it matters, what to do, and the worst of them. Nothing is changed.
 
       deepmemory diagnose --queries train.jsonl --test-queries test.jsonl
     """

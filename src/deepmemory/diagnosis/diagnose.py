@@ -81,7 +81,7 @@ def diagnose(
         *far_queries(scene),
         *headroom(scene),
         *coverage(scene),
-        *unfound(scene, None if layer is None else layer[1]),
+        *unfound(scene),
         *copies(scene, sample=sample, seed=seed),
     ]
     if layer is not None:

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory import metrics
-from deepmemory.diagnosis.model import Example, Finding, Severity
+from deepmemory.diagnosis.model import Example, Finding
 from deepmemory.diagnosis.queries import SHOWN
 from deepmemory.diagnosis.scene import DEPTH, Scene, search, vectors_of
 from deepmemory.diagnosis.wording import counted, share
-from deepmemory.retrieval import retrieve
 from deepmemory.transform import Layer, unit_rows
 
 __all__ = ["copies", "coverage", "headroom", "stale_layer", "unfound"]
@@ -22,8 +21,8 @@ NEARLY_PERFECT = 0.98
 HARDLY_FOUND = 0.5
 """Recall@100 below which the labels may be about other documents, or the vectors from another embedder."""
 
-UNFOUND, UNFOUND_MANY = 0.1, 0.4
-"""Shares of labels that no search finds from which they are a warning, and a problem."""
+UNFOUND = 0.1
+"""Share of labels that no search finds from which they are a warning."""
 
 COPY = 0.99
 """Cosine from which a document is a copy of another."""
@@ -103,27 +102,31 @@ def _one_for_all(scene: Scene, id: str, times: int) -> Example:
     return Example(f"wanted by {counted(times, 'query', 'queries')}", queries, scene.texts([id]))
 
 
-def unfound(scene: Scene, layer: Layer | None) -> list[Finding]:
-    """Right answers that no search finds among the first hits: not by vectors, nor by words, nor with the layer."""
+def unfound(scene: Scene) -> list[Finding]:
+    """Right answers that no search finds among the first hits, by vectors or by words.
+
+    No layer has a part in it: one that was trained on these queries would find what it was told, right or wrong.
+    """
     if scene.n_documents <= DEPTH:
         return []  # every search finds everything
     qrels = _qrels(scene)
-    missing = {
-        row: lost
-        for row, (ranking, judgements) in enumerate(zip(scene.rankings, qrels, strict=True))
-        if (lost := judgements.keys() - set(ranking.ids))
-    }
-    missing = _still_missing(scene, missing, layer)
+    missing = _still_missing(
+        scene,
+        {
+            row: lost
+            for row, (ranking, judgements) in enumerate(zip(scene.rankings, qrels, strict=True))
+            if (lost := judgements.keys() - set(ranking.ids))
+        },
+    )
     n, of = sum(map(len, missing.values())), sum(map(len, qrels))
     if not n:
         return []
-    severity: Severity = "problem" if n >= UNFOUND_MANY * of else "warning" if n >= UNFOUND * of else "info"
-    ways = "by vectors" + (" or by words" if scene.backend.capabilities.full_text else "")
-    ways += " or with the layer" if layer is not None else ""
+    many = n >= UNFOUND * of
+    ways = "by vectors or by words" if scene.backend.capabilities.full_text else "by vectors"
     return [
         Finding(
             "unfound",
-            severity,
+            "warning" if many else "info",
             n,
             of,
             f"{counted(n, 'right answer is', 'right answers are')} not among the first {DEPTH} hits, {ways}: "
@@ -131,26 +134,21 @@ def unfound(scene: Scene, layer: Layer | None) -> list[Finding]:
             "either the label is wrong, or the document doesn't say what the query asks in words that a search could "
             "know; training on wrong labels costs the right ones.",
             "Read some of them: correct the wrong ones, and split documents that hold the answer among much else."
-            if severity != "info"
+            if many
             else "Read the examples; where the labels are right, nothing needs doing.",
             _unfound_examples(scene, missing),
         )
     ]
 
 
-def _still_missing(scene: Scene, missing: dict[int, set[str]], layer: Layer | None) -> dict[int, set[str]]:
-    """What the other ways to search don't find either."""
-    if layer is not None and not layer.is_identity and missing:
-        rows = list(missing)
-        vectors = scene.vectors[scene.sample[rows]]
-        found = retrieve(scene.backend, vectors, DEPTH, layer=layer, distance=scene.distance)
-        missing = {row: missing[row] - set(ranking.ids) for row, ranking in zip(rows, found, strict=True)}
-    if scene.backend.capabilities.full_text:
-        rows = [row for row, lost in missing.items() if lost]
-        texts = [scene.labelled.queries[scene.sample[row]] for row in rows]
-        by_words = scene.backend.search_text(texts, DEPTH) if texts else []
-        missing |= {row: missing[row] - set(ranking.ids) for row, ranking in zip(rows, by_words, strict=True)}
-    return {row: lost for row, lost in missing.items() if lost}
+def _still_missing(scene: Scene, missing: dict[int, set[str]]) -> dict[int, set[str]]:
+    """What a search by words doesn't find either."""
+    if not scene.backend.capabilities.full_text or not missing:
+        return missing
+    texts = [scene.labelled.queries[scene.sample[row]] for row in missing]
+    found = scene.backend.search_text(texts, DEPTH)
+    rest = {row: lost - set(ranking.ids) for (row, lost), ranking in zip(missing.items(), found, strict=True)}
+    return {row: lost for row, lost in rest.items() if lost}
 
 
 def _unfound_examples(scene: Scene, missing: dict[int, set[str]]) -> tuple[Example, ...]:

@@ -179,6 +179,23 @@ class SearchRequest(Body):
     documents: bool = True
 
 
+class ExplainRequest(Body):
+    """One query, as a text or as a vector, whose ranking is to be explained."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [{"query": "what does water become?", "k": 3}, {"vectors": [[1.0, 0.0]], "k": 3}]
+        },
+    )
+
+    query: str | None = None
+    vectors: Vectors | None = Field(default=None, description="The query's vector: one row.")
+    k: Annotated[int, Field(ge=1, le=_LARGEST)] = 10
+    filter: Filter | None = None
+
+
 class EmbedRequest(Body):
     """Texts to make vectors of, as the dataset's own embedder makes them."""
 
