@@ -62,9 +62,7 @@ def headroom(scene: Scene) -> list[Finding]:
         )
         advice = "Check that the ids are those of this store, and that one embedder made the vectors of both sides."
         return [Finding("headroom", "warning", without, of, what, why, advice)]
-    why = (
-        f"a layer reorders what is found: there is room up to the {hundred:.0%} that a deeper search brings, and more."
-    )
+    why = f"a layer brings up answers that lie further down; {hundred - ten:.0%} lie between hit 10 and hit {DEPTH}."
     return [Finding("headroom", "info", without, of, what, why)]
 
 

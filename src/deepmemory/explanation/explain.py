@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.backends.base import Backend, Distance, Filter
+from deepmemory.data import Document
 from deepmemory.explanation.model import ExplainedHit, Explanation, Part
 from deepmemory.explanation.parts import SIMILARITY, Scored
 from deepmemory.retrieval import retrieve
@@ -58,15 +59,16 @@ def explain(
     after, before = ranked(k, with_layer=True), ranked(k, with_layer=False)
     ranks = _ranks(after, ranked(depth, with_layer=True))
     ranks_before = _ranks(before, ranked(depth, with_layer=False))
-    wanted = list(dict.fromkeys([*after, *before]))
-    stored = backend.get_vectors(wanted, filter=filter) if wanted else {}
-    documents = {document.id: document for document in backend.get(wanted) if document is not None}
-    # One that another deleted between search and fetch is no hit any more.
-    ids = [id for id in wanted if id in stored and id in documents]
-    matrix = np.stack([stored[id] for id in ids]) if ids else np.empty((0, len(query_vector)), dtype=np.float32)
-    scored = Scored(query_vector, ids, matrix, active, distance)
+    scored, documents = _scored(
+        backend,
+        query_vector,
+        list(dict.fromkeys([*after, *before])),
+        layer=active,
+        distance=distance,
+        filter=filter,
+    )
     explained = {}
-    for row, id in enumerate(ids):
+    for row, id in enumerate(scored.ids):
         parts = tuple(Part(name, float(added[row])) for name, added in scored.parts.items())
         explained[id] = ExplainedHit(
             id=id,
@@ -88,6 +90,23 @@ def explain(
         left=tuple(explained[id] for id in before if id in explained and id not in set(after)),
         notes=tuple(_notes(active, training_queries)),
     )
+
+
+def _scored(
+    backend: Backend,
+    query_vector: NDArray[np.float32],
+    wanted: Sequence[str],
+    *,
+    layer: Layer | None,
+    distance: Distance,
+    filter: Filter | None,
+) -> tuple[Scored, dict[str, Document]]:
+    """The wanted documents, scored; one that another deleted between search and fetch is no hit any more."""
+    stored = backend.get_vectors(wanted, filter=filter) if wanted else {}
+    documents = {document.id: document for document in backend.get(list(stored)) if document is not None}
+    ids = [id for id in wanted if id in documents]
+    matrix = np.stack([stored[id] for id in ids]) if ids else np.empty((0, len(query_vector)), dtype=np.float32)
+    return Scored(query_vector, ids, matrix, layer, distance), documents
 
 
 def _ranks(first: Sequence[str], deeper: Sequence[str]) -> dict[str, int]:
