@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from deepmemory.data import normalised
 
-__all__ = ["NEAR", "near_pairs", "same_text"]
+__all__ = ["NEAR", "near_pairs", "same_text", "worded"]
 
 NEAR = 0.98
 """Cosine from which two queries count as nearly the same: they differ in a comma, a letter or a filler word."""
@@ -45,8 +45,14 @@ def near_pairs(
 
 
 def same_text(texts: Sequence[str], others: Sequence[str]) -> list[list[int]]:
-    """For each text the rows of the others that are the same but for case and spaces."""
+    """For each text the rows of the others that are the same when `worded`."""
     rows: dict[str, list[int]] = {}
     for row, other in enumerate(others):
-        rows.setdefault(normalised(other), []).append(row)
-    return [rows.get(normalised(text), []) for text in texts]
+        rows.setdefault(worded(other), []).append(row)
+    return [rows.get(worded(text), []) for text in texts]
+
+
+def worded(text: str) -> str:
+    """A text without its differences of case, spaces and final marks."""
+    form = normalised(text)
+    return form.rstrip(" ?!.") or form

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepmemory.data import leaks, normalised
 from deepmemory.diagnosis.model import Example, Finding, Severity
-from deepmemory.diagnosis.near import NEAR, near_pairs, same_text
+from deepmemory.diagnosis.near import NEAR, near_pairs, same_text, worded
 from deepmemory.diagnosis.scene import Scene, vectors_of
 from deepmemory.diagnosis.wording import counted, share
 from deepmemory.training.fit import MIN_QUERIES
@@ -82,7 +81,7 @@ def find_doubles(scene: Scene) -> Doubles:
 
 def few_queries(scene: Scene) -> list[Finding]:
     """Whether there are enough different queries to learn from."""
-    n = len({normalised(query) for query in scene.labelled.queries})
+    n = len({worded(query) for query in scene.labelled.queries})
     if n >= ENOUGH:
         return []
     what = f"There {'is' if n == 1 else 'are'} {counted(n, 'different query', 'different queries')}."
@@ -244,14 +243,14 @@ def leaked_queries(
         test_queries: texts.
         test_vectors: ``(len(test_queries), dim)`` float32, unit norm; None compares texts alone.
     """
-    twins = {leak.test: (leak.train[0], 1.0) for leak in leaks(scene.labelled.queries, test_queries)}
+    same = same_text(test_queries, scene.labelled.queries)
+    twins = {test: (rows[0], "the same text") for test, rows in enumerate(same) if rows}
     if test_vectors is not None:
         for test, row, cosine in near_pairs(test_vectors, scene.directions):
-            twins.setdefault(test, (row, cosine))
+            twins.setdefault(test, (row, f"cosine {cosine:.3f}"))
     n, of = len(twins), len(test_queries)
     if not n:
         return []
-    worst = sorted(twins.items(), key=lambda each: -each[1][1])[:SHOWN]
     texts = scene.labelled.queries
     return [
         Finding(
@@ -264,10 +263,8 @@ def leaked_queries(
             "figures on queries that were trained on show what was memorised, and not what new queries will gain.",
             "Take them out of one of the two sets before measuring.",
             tuple(
-                Example(
-                    f"cosine {cosine:.3f}: a test query and its double in training", (test_queries[test], texts[row])
-                )
-                for test, (row, cosine) in worst
+                Example(f"a test query and its double in training: {alike}", (test_queries[test], texts[row]))
+                for test, (row, alike) in list(twins.items())[:SHOWN]
             ),
         )
     ]
