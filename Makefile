@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo tutorial test check format benchmark lock clean
+.PHONY: help setup demo tutorial test check format benchmark benchmark-peers lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
 
 setup: $(READY)  ## make .venv with the command `deepmemory` in it; nothing when up to date
 
@@ -35,8 +35,11 @@ format: setup  ## put the code in its standard form
 benchmark: setup  ## the figures of docs/benchmarks.md; BENCHMARK_DATA names the folder of collections
 	@$(BIN)/python benchmarks/run.py
 
+benchmark-peers: setup  ## ours and the peers on the same splits, for docs/peers.md; PEERS has more arguments
+	@$(BIN)/python -m benchmarks.peers run $(PEERS)
+
 lock: setup  ## write constraints.txt anew
 	@scripts/lock --upgrade
 
 clean:  ## remove what make has made
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache benchmarks/peers/.envs benchmarks/peers/.cache

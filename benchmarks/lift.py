@@ -1,6 +1,6 @@
 """Lift on every collection of a folder, split by query and by document, over seeds.
 
-python benchmarks/lift.py DATA [--seeds 0 1 2 3 4] [--json FILE]
+python benchmarks/lift.py DATA [--seeds 0 1 2 3 4] [--no-words] [--json FILE]
 """
 
 import argparse
@@ -60,13 +60,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--no-words", action="store_true", help="vectors alone")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     results = []
     for seed in chosen.seeds:
         for folder in collections(chosen.data):
             for split in SPLITS:
-                result = run_benchmark(folder, split=split, seed=seed)
+                result = run_benchmark(folder, split=split, seed=seed, words=not chosen.no_words)
                 results.append(result)
                 print(f"seed {seed} {split:8} {result.name:16} {100 * result.overall['ndcg@10'].lift:+.1f}", flush=True)
     print(table(results))

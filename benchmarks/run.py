@@ -28,12 +28,14 @@ def main() -> None:
     print(f"{machine}, commit {commit.stdout.strip()}")
     data = Path(os.environ.get("BENCHMARK_DATA", HERE.parent.parent / "shared" / "data"))
     if data.is_dir():
-        run("lift.py", str(data), "--seeds", *os.environ.get("SEEDS", "0 1 2 3 4").split())
+        seeds = os.environ.get("SEEDS", "0 1 2 3 4").split()
+        run("lift.py", str(data), "--seeds", *seeds)
+        run("lift.py", str(data), "--no-words", "--seeds", *seeds)
     else:
         print(f"skipped lift.py: there is no folder {data}; name one in BENCHMARK_DATA")
     if (data / "deeplake_docs").is_dir():
         for seed in ("0", "1", "2"):
-            run("synthesis.py", str(data / "deeplake_docs"), "--seed", seed)
+            run("synthesis.py", str(data / "deeplake_docs"), "--seed", seed, "--hub")
     run("latency.py")
     run("million.py")
 

@@ -1,13 +1,17 @@
 """Measure the method on a collection of one's own: a BEIR folder in, lift on held-out queries out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
+from deepmemory.backends import open_backend
 from deepmemory.data import leaks, seen_documents, split_by_document, split_by_query
 from deepmemory.embedders import Embedder, resolve_embedder
 from deepmemory.embedders.adapters import EmbeddingFunction, LangChainEmbeddings
@@ -15,9 +19,11 @@ from deepmemory.errors import InputError
 from deepmemory.formats import Collection, embedded_text, read_beir
 from deepmemory.metrics import compute, judge_rows
 from deepmemory.progress import Progress
+from deepmemory.retrieval import lexical_scores
 from deepmemory.significance import PairedLift, paired_lift
 from deepmemory.training import FitReport, fit
 from deepmemory.transform import Layer
+from deepmemory.words import DEPTH
 
 __all__ = ["METRICS", "BenchmarkResult", "SplitKind", "mean_lift", "run_benchmark"]
 
@@ -29,6 +35,7 @@ EmbedderSpec: TypeAlias = str | Embedder | LangChainEmbeddings | EmbeddingFuncti
 METRICS = ("ndcg@10", "recall@1", "recall@5", "recall@10", "recall@100", "mrr@10")
 
 _DEPTH = 100
+_ADD_BATCH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +100,21 @@ class _Part:
 
     queries: list[str]
     vectors: NDArray[np.float32]
+    lexical_scores: csr_array | None
     relevance: list[list[tuple[int, float]]]
 
     @classmethod
-    def of(cls, collection: Collection, vectors: NDArray[np.float32], positions: NDArray[np.int64]) -> "_Part":
+    def of(
+        cls,
+        collection: Collection,
+        vectors: NDArray[np.float32],
+        lexical_scores: csr_array | None,
+        positions: NDArray[np.int64],
+    ) -> "_Part":
         return cls(
             queries=[collection.queries[p] for p in positions.tolist()],
             vectors=vectors[positions],
+            lexical_scores=None if lexical_scores is None else lexical_scores[positions],
             relevance=collection.relevance_by_row(positions.tolist()),
         )
 
@@ -115,9 +130,13 @@ def run_benchmark(
     fraction: float = 0.6,
     seed: int = 0,
     embedder: EmbedderSpec = "local",
+    words: bool = True,
     progress: Progress | None = None,
 ) -> BenchmarkResult:
     """Train on one part of a collection's queries and measure on the other.
+
+    The baseline is the plain search by vectors. What is trained is the layer, and with ``words`` how far to trust the
+    full-text search of the default store beside it.
 
     Args:
         folder: a BEIR folder; its ``embeddings.npz`` is used where there is one.
@@ -125,6 +144,7 @@ def run_benchmark(
         fraction: of queries, or of documents, to train on.
         seed: of the split and of the fit.
         embedder: for a folder without ``embeddings.npz``.
+        words: False for vectors alone.
         progress: of the embedding, then of the fit.
 
     Raises:
@@ -134,8 +154,16 @@ def run_benchmark(
     split = split or ("standard" if {"train", "test"} <= set(collection.splits) else "query")
     train_rows, test_rows = _sides(collection, split, fraction, seed)
     query_vectors, document_vectors = _vectors(collection, embedder, progress)
-    train, test = (_Part.of(collection, query_vectors, rows) for rows in (train_rows, test_rows))
-    result = fit(train.vectors, document_vectors, train.relevance, seed=seed, progress=progress)
+    lexical = _search_words(collection, document_vectors) if words else None
+    train, test = (_Part.of(collection, query_vectors, lexical, rows) for rows in (train_rows, test_rows))
+    result = fit(
+        train.vectors,
+        document_vectors,
+        train.relevance,
+        lexical_scores=train.lexical_scores,
+        seed=seed,
+        progress=progress,
+    )
     without = _measure(Layer.identity(result.layer.dimensions), test, document_vectors)
     trained = _measure(result.layer, test, document_vectors)
     labelled = {row for pairs in train.relevance for row, _ in pairs}
@@ -192,8 +220,22 @@ def _vectors(
     return model.embed_queries(list(collection.queries)), model.embed_documents(texts, progress=progress)
 
 
+def _search_words(collection: Collection, document_vectors: NDArray[np.float32]) -> csr_array:
+    """What each query finds by words in the default store, made for the purpose: ``(n_queries, n_documents)``."""
+    with (
+        TemporaryDirectory(prefix="deepmemory-benchmark-") as folder,
+        closing(open_backend(folder, create=True)) as backend,
+    ):
+        documents = [replace(each, text=embedded_text(each), metadata={}) for each in collection.documents]
+        for start in range(0, len(documents), _ADD_BATCH):
+            backend.upsert(documents[start : start + _ADD_BATCH], document_vectors[start : start + _ADD_BATCH])
+        backend.optimize()
+        rankings = backend.search_text(collection.queries, DEPTH + 1)
+    return lexical_scores(rankings, {each.id: row for row, each in enumerate(collection.documents)})
+
+
 def _measure(layer: Layer, test: _Part, document_vectors: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-    rows, _ = layer.rank(test.vectors, document_vectors, k=_DEPTH)
+    rows, _ = layer.rank(test.vectors, document_vectors, k=_DEPTH, lexical_scores=test.lexical_scores)
     return dict(compute(judge_rows(rows, test.qrels), METRICS))
 
 

@@ -2,18 +2,21 @@
 
 The score of document ``d`` for query ``x`` is a sum that can be read part by part::
 
-    score(x, d) = x' . d  +  [d is labelled] * (prior + gain * max(0, nearest(x, d) - threshold))
+    score(x, d) = x' . d  +  [d is labelled] * (prior + gain * max(0, nearest(x, d) - threshold))  +  words(x, d)
 
     x'            = (x + x A) / |x + x A|        the residual linear layer; A = 0 is the identity
     labelled      = relevant to some training query
     nearest(x, d) = the largest cosine, about their mean, of x' with a transformed training query that d answers
+    words(x, d)   = what d gets for the words that it shares with the query, where full-text search is to be had
 
 Layers saved before keys were transformed compare the queries as they come; `QueryMemory.is_transformed` tells.
 
 The first part is an ordinary vector search. The second touches labelled documents only, whose vectors the layer
-carries, so that a search through an index stays a search through an index (`deepmemory.retrieval`).
+carries, and the third the hits of an ordinary full-text search (`deepmemory.words`), so that a search through an index
+stays a search through an index (`deepmemory.retrieval`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deepmemory.errors import ArtifactError, InputError
+from deepmemory.words import LexicalScores, WordsWeight, check_lexical_scores
 
 __all__ = ["Layer", "QueryMemory", "as_matrix", "unit_rows"]
 
@@ -170,6 +174,7 @@ class Layer:
         prior: score added for being labelled at all.
         memory: the training queries and what they wanted, or None.
         distance: how documents are compared, ``"cosine"`` or ``"dot"``.
+        words: how far full-text search is trusted beside the vectors; None is not at all.
     """
 
     dimensions: int
@@ -179,6 +184,7 @@ class Layer:
     prior: float = 0.0
     memory: QueryMemory | None = None
     distance: Literal["cosine", "dot"] = "cosine"
+    words: WordsWeight | None = None
 
     @classmethod
     def identity(cls, dimensions: int, *, distance: Literal["cosine", "dot"] = "cosine") -> "Layer":
@@ -188,7 +194,7 @@ class Layer:
     @property
     def is_identity(self) -> bool:
         """Whether searching with the layer is the same as searching without."""
-        return self.matrix is None and not self.has_bonus
+        return self.matrix is None and not self.has_bonus and self.words is None
 
     @property
     def has_bonus(self) -> bool:
@@ -260,7 +266,12 @@ class Layer:
         return bonus
 
     def rank(
-        self, query_vectors: ArrayLike, document_vectors: ArrayLike, k: int = 100
+        self,
+        query_vectors: ArrayLike,
+        document_vectors: ArrayLike,
+        k: int = 100,
+        *,
+        lexical_scores: LexicalScores | None = None,
     ) -> tuple[NDArray[np.int64], Vectors]:
         """Rank all documents exactly, label memory included.
 
@@ -268,6 +279,8 @@ class Layer:
             query_vectors: ``(n, dim)``.
             document_vectors: ``(n_documents, dim)``: the documents that the layer was trained on, in the same rows.
             k: hits a query; fewer where there are fewer documents.
+            lexical_scores: ``(n, n_documents)``, full-text scores as in `deepmemory.training.fit`; without them words
+                add nothing.
 
         Returns:
             rows ``(n, k)`` int64, best first, ties by ascending row, and their scores ``(n, k)`` float32.
@@ -280,6 +293,9 @@ class Layer:
             documents = unit_rows(documents)
         queries = as_matrix(query_vectors, self.dimensions, "query_vectors")
         labelled = self._labelled_rows(len(documents)) if self.has_bonus else None
+        words = None
+        if self.words is not None and lexical_scores is not None:
+            words = self.words.of_scores(check_lexical_scores(lexical_scores, len(queries), len(documents)))
         k = min(k, len(documents))
         rows = np.empty((len(queries), k), dtype=np.int64)
         scores = np.empty((len(queries), k), dtype=np.float32)
@@ -290,6 +306,8 @@ class Layer:
             all_scores = moved @ documents.T
             if labelled is not None:
                 all_scores[:, labelled] += self._bonus(queries[block], moved)
+            if words is not None:
+                all_scores += words[start : start + step].toarray()
             rows[block], scores[block] = _top(all_scores, k)
         return rows, scores
 
@@ -314,6 +332,8 @@ class Layer:
         if self.document_vectors is not None:
             arrays["document_vectors"] = self.document_vectors
             arrays |= _ids_to_arrays(self.document_ids)
+        if self.words is not None:
+            arrays["words"] = np.array([self.words.weight, self.words.depth], dtype=np.float64)
         if self.memory is not None:
             m = self.memory
             arrays |= {f"memory.{name}": getattr(m, name) for name in _MEMORY_ARRAYS}
@@ -348,6 +368,7 @@ class Layer:
                 prior=float(arrays["prior"][0]),
                 memory=memory,
                 distance="dot" if arrays["is_dot"][0] else "cosine",
+                words=_words_from(arrays.get("words")),
             )
         except KeyError as missing:
             raise ArtifactError(f"the saved layer lacks the array {missing}; train again or restore the file") from None
@@ -377,6 +398,18 @@ class Layer:
                 )
         if self.memory is not None:
             self.memory.check(len(self.document_ids))
+
+
+def _words_from(numbers: NDArray[np.generic] | None) -> WordsWeight | None:
+    if numbers is None:
+        return None
+    weight, depth = numbers.astype(np.float64).tolist() if numbers.shape == (2,) else (-1.0, 0.0)
+    if not (math.isfinite(weight) and weight > 0 and depth >= 1 and depth == int(depth)):
+        raise ArtifactError(
+            "the saved layer's words should be a weight above 0 and a depth of 1 or more, and are "
+            f"{numbers.tolist()}; train again or restore the file"
+        )
+    return WordsWeight(weight, int(depth))
 
 
 _MEMORY_ARRAYS = ("centre", "keys", "pair_key", "pair_document", "pair_weight")

@@ -235,7 +235,7 @@ def test_the_log_has_neither_secrets_nor_texts(hub, client, dataset, secrets):
     assert dataset.rpartition("/")[2] not in hub.log
 
 
-def test_a_fault_is_told_by_its_id_alone_and_the_log_says_the_rest(hub, client, dataset):
+def test_a_fault_is_told_by_its_id_alone_and_the_log_says_the_rest(hub, client, dataset, until):
     with sqlite3.connect(hub.data / "hub.sqlite") as database:
         name = dataset.rpartition("/")[2]
         [(folder,)] = database.execute("select id from datasets where name = ?", [name]).fetchall()
@@ -244,6 +244,7 @@ def test_a_fault_is_told_by_its_id_alone_and_the_log_says_the_rest(hub, client, 
     assert code_of(reply) == (500, "internal")
     assert "the request id faulty" in reply.json()["error"]["message"]
     assert "Traceback" not in reply.text
+    until(lambda: '"faulty"' in hub.log)  # which is written once the reply is on its way
     [line] = [line for line in hub.log.splitlines() if '"faulty"' in line and "exception" in line]
     assert "is damaged" in json.loads(line)["exception"]
     assert client.delete(dataset).status_code == 204

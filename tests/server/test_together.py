@@ -3,35 +3,34 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
 from deepmemory.server.together import Together
 
 
-def numbered(n):
-    return np.arange(n, dtype=np.float32)[:, None]
+def numbered(n, first=0):
+    return list(range(first, first + n))
 
 
 def test_alone_a_request_is_answered_at_once():
     together = Together()
-    assert together.do("key", numbered(3), lambda vectors: [float(v) for v in vectors[:, 0]]) == [0, 1, 2]
+    assert together.do("key", numbered(3), list) == [0, 1, 2]
 
 
 def test_what_comes_while_the_first_is_worked_on_is_done_in_one_go():
     together, begun, go_on, sizes = Together(), threading.Event(), threading.Event(), []
 
-    def work(vectors):
-        sizes.append(len(vectors))
+    def work(questions):
+        sizes.append(len(questions))
         begun.set()
         assert go_on.wait(30)
-        return [float(v) for v in vectors[:, 0]]
+        return list(questions)
 
     with ThreadPoolExecutor(8) as pool:
-        first = pool.submit(together.do, "key", numbered(1) + 100, work)
+        first = pool.submit(together.do, "key", numbered(1, 100), work)
         assert begun.wait(30)
-        others = [pool.submit(together.do, "key", numbered(2) + 10 * number, work) for number in range(5)]
-        elsewhere = pool.submit(together.do, "another key", numbered(1), lambda vectors: ["not kept up"])
+        others = [pool.submit(together.do, "key", numbered(2, 10 * number), work) for number in range(5)]
+        elsewhere = pool.submit(together.do, "another key", numbered(1), lambda questions: ["not kept up"])
         assert elsewhere.result(30) == ["not kept up"]
         while len(together._waiting["key"]) < 6:
             pass
@@ -45,11 +44,11 @@ def test_what_comes_while_the_first_is_worked_on_is_done_in_one_go():
 def test_no_more_than_the_most_are_done_in_one_go_but_a_large_request_is_not_cut():
     together, sizes, begun, go_on = Together(most=4), [], threading.Event(), threading.Event()
 
-    def work(vectors):
-        sizes.append(len(vectors))
+    def work(questions):
+        sizes.append(len(questions))
         begun.set()
         assert go_on.wait(30)
-        return [float(v) for v in vectors[:, 0]]
+        return list(questions)
 
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(together.do, 0, numbered(1), work)]
@@ -66,21 +65,21 @@ def test_no_more_than_the_most_are_done_in_one_go_but_a_large_request_is_not_cut
 def test_a_failure_reaches_everyone_whose_work_it_was_and_nobody_else():
     together = Together()
 
-    def fail(vectors):
+    def fail(questions):
         raise ValueError("the engine failed")
 
     with pytest.raises(ValueError, match="the engine failed"):
         together.do("key", numbered(2), fail)
-    assert together.do("key", numbered(1), lambda vectors: ["works again"]) == ["works again"]
+    assert together.do("key", numbered(1), lambda questions: ["works again"]) == ["works again"]
 
 
 def test_under_many_threads_each_gets_its_own():
     together = Together(most=8)
 
     def ask(number):
-        vectors = numbered(1 + number % 3) + 1_000 * number
-        answers = together.do(number % 2, vectors, lambda each: [float(v) for v in each[:, 0]])
-        return list(answers) == vectors[:, 0].tolist()
+        asked = numbered(1 + number % 3, 1_000 * number)
+        answers = together.do(number % 2, asked, list)
+        return list(answers) == asked
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(800)))

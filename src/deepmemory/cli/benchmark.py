@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from deepmemory.cli.ending import interruptible
-from deepmemory.cli.options import Json, Seed
+from deepmemory.cli.options import Json, Seed, Words
 from deepmemory.cli.output import print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def benchmark(
     embedder: Annotated[
         str, typer.Option(metavar="NAME", help="local, or openai:MODEL; for folders without embeddings.npz.")
     ] = "local",
+    words: Words = True,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +47,13 @@ def benchmark(
             with progress_bars(folder.name) as (progress,):
                 results.append(
                     run_benchmark(
-                        folder, split=split, fraction=fraction, seed=seed, embedder=embedder, progress=progress
+                        folder,
+                        split=split,
+                        fraction=fraction,
+                        seed=seed,
+                        embedder=embedder,
+                        words=words,
+                        progress=progress,
                     )
                 )
     if as_json:

@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-__all__ = ["DEFAULT_STORE", "Json", "Queries", "Seed", "Split", "StorePath"]
+__all__ = ["DEFAULT_STORE", "Json", "Queries", "Seed", "Split", "StorePath", "Words"]
 
 DEFAULT_STORE = "./deepmemory-store"
 
@@ -36,4 +36,8 @@ Split: TypeAlias = Annotated[
     typer.Option("--split", metavar="NAME", help="Of a BEIR folder, the part to read: train, test ..."),
 ]
 
+Words: TypeAlias = Annotated[
+    bool,
+    typer.Option("--words/--no-words", help="Learn how far to trust full-text search beside the vectors, or not."),
+]
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same result.")]

@@ -7,7 +7,7 @@ import typer
 
 from deepmemory.cli.ending import interruptible
 from deepmemory.cli.opening import known_ids, open_store
-from deepmemory.cli.options import DEFAULT_STORE, Json, Queries, Seed, Split, StorePath
+from deepmemory.cli.options import DEFAULT_STORE, Json, Queries, Seed, Split, StorePath, Words
 from deepmemory.cli.output import print_json, progress_bars, wrapped
 from deepmemory.cli.records import job_record
 
@@ -19,7 +19,9 @@ __all__ = ["diagnosis_lines", "train", "training_summary"]
 
 def train(
     queries: Queries,
+    *,
     split: Split = None,
+    words: Words = True,
     seed: Seed = 0,
     store: StorePath = DEFAULT_STORE,
     as_json: Json = False,
@@ -47,7 +49,7 @@ def train(
             progress_bars("Training") as (progress,),
         ):
             job_id = opened.deep_memory.train(
-                labelled.queries, labelled.relevance, seed=seed, wait=True, progress=progress
+                labelled.queries, labelled.relevance, words=words, seed=seed, wait=True, progress=progress
             )
         job = opened.deep_memory.status(job_id, verbose=False)
     if as_json:
@@ -77,9 +79,16 @@ def training_summary(results: "Mapping[str, Any]") -> str:
     if not results["active"]:
         return f"The layer stays off: {results['reason']}\nSearches go on as before."
     measured = results["by_query"]["ndcg@10"]
+    by_words = (
+        " It trusts words too: searches with it are full-text searches as well." if _trusts_words(results) else ""
+    )
     return (
         f"Layer {results['layer']} is on. Measured on the {results['n_queries']:,} questions themselves, each while it "
         f"was left out of training: nDCG@10 from {percent(measured['baseline'])} to {percent(measured['trained'])}, "
         f"{points(measured['lift'])} points (95% interval {interval(tuple(measured['interval']))}, "
-        f"{p_value(measured['p_value'])})."
+        f"{p_value(measured['p_value'])}).{by_words}"
     )
+
+
+def _trusts_words(results: "Mapping[str, Any]") -> bool:
+    return bool(results["settings"].get("words"))

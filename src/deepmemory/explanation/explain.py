@@ -9,7 +9,7 @@ from deepmemory.backends.base import Backend, Distance, Filter
 from deepmemory.data import Document
 from deepmemory.explanation.model import ExplainedHit, Explanation, Part
 from deepmemory.explanation.parts import SIMILARITY, Scored
-from deepmemory.retrieval import retrieve
+from deepmemory.retrieval import added_by_words, retrieve
 from deepmemory.transform import Layer
 
 __all__ = ["DEPTH", "explain"]
@@ -39,7 +39,7 @@ def explain(
         query_vector: ``(dim,)`` float32, as the embedder gave it.
         k: hits to explain.
         layer: name and layer; None where none is active.
-        text: of the query.
+        text: of the query; without it words add nothing.
         training_queries: texts that the layer was trained on, in the order of its memory's keys; None where they are
             not kept.
         distance: how the backend compares vectors.
@@ -49,11 +49,11 @@ def explain(
         StorageError: the engine failed.
     """
     active = None if layer is None else layer[1]
-    depth, vectors = max(k, DEPTH), query_vector[None]
+    depth, vectors, texts = max(k, DEPTH), query_vector[None], None if text is None else [text]
 
     def ranked(n: int, *, with_layer: bool) -> tuple[str, ...]:
         used = active if with_layer else None
-        found = retrieve(backend, vectors, n, layer=used, distance=distance, filter=filter)
+        found = retrieve(backend, vectors, n, layer=used, texts=texts, distance=distance, filter=filter)
         return found[0].ids
 
     after, before = ranked(k, with_layer=True), ranked(k, with_layer=False)
@@ -64,6 +64,7 @@ def explain(
         query_vector,
         list(dict.fromkeys([*after, *before])),
         layer=active,
+        texts=texts,
         distance=distance,
         filter=filter,
     )
@@ -81,6 +82,7 @@ def explain(
             parts=parts,
             causes=scored.causes(row, training_queries),
         )
+    can_search_words = text is not None and backend.capabilities.full_text
     return Explanation(
         query=text,
         layer=None if layer is None else layer[0],
@@ -88,7 +90,7 @@ def explain(
         depth=depth,
         hits=tuple(explained[id] for id in after if id in explained),
         left=tuple(explained[id] for id in before if id in explained and id not in set(after)),
-        notes=tuple(_notes(active, training_queries)),
+        notes=tuple(_notes(active, training_queries, can_search_words=can_search_words)),
     )
 
 
@@ -98,6 +100,7 @@ def _scored(
     wanted: Sequence[str],
     *,
     layer: Layer | None,
+    texts: Sequence[str] | None,
     distance: Distance,
     filter: Filter | None,
 ) -> tuple[Scored, dict[str, Document]]:
@@ -106,7 +109,8 @@ def _scored(
     documents = {document.id: document for document in backend.get(list(stored)) if document is not None}
     ids = [id for id in wanted if id in documents]
     matrix = np.stack([stored[id] for id in ids]) if ids else np.empty((0, len(query_vector)), dtype=np.float32)
-    return Scored(query_vector, ids, matrix, layer, distance), documents
+    words = [] if layer is None else added_by_words(backend, texts, layer, filter)
+    return Scored(query_vector, ids, matrix, layer, distance, words[0] if words else {}), documents
 
 
 def _ranks(first: Sequence[str], deeper: Sequence[str]) -> dict[str, int]:
@@ -115,7 +119,7 @@ def _ranks(first: Sequence[str], deeper: Sequence[str]) -> dict[str, int]:
     return {id: rank for rank, id in enumerate([*first, *rest], start=1)}
 
 
-def _notes(layer: Layer | None, training_queries: Sequence[str] | None) -> list[str]:
+def _notes(layer: Layer | None, training_queries: Sequence[str] | None, *, can_search_words: bool) -> list[str]:
     if layer is None:
         return ["No layer is active, so this is the plain search, and nothing was changed."]
     if layer.is_identity:
@@ -132,5 +136,10 @@ def _notes(layer: Layer | None, training_queries: Sequence[str] | None) -> list[
         notes.append(
             "The texts of this layer's training queries are not kept with this store (it was imported, or they were "
             "deleted), so they are told by number alone."
+        )
+    if layer.words is not None and not can_search_words:
+        notes.append(
+            "This layer trusts words as well; they add nothing here, where no text was given or the store has no "
+            "full-text search."
         )
     return notes

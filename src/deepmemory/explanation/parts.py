@@ -4,8 +4,8 @@ A part is a function of the documents that gives what it adds to each; `parts_of
 kind of part is one more function and one more line there.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
@@ -22,6 +22,7 @@ SIMILARITY = "similarity"
 LINEAR = "linear layer"
 PRIOR = "prior"
 MEMORY = "query memory"
+WORDS = "words"
 
 _CAUSES = 3
 
@@ -38,6 +39,7 @@ class Scored:
         vectors: ``(n, dim)`` float32, theirs, as they are stored now.
         layer: the active layer; None where there is none.
         distance: how the store compares vectors.
+        words: what the query's hits by words get for them, by id.
     """
 
     query_vector: NDArray[np.float32]
@@ -45,6 +47,7 @@ class Scored:
     vectors: NDArray[np.float32]
     layer: Layer | None
     distance: Distance
+    words: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def parts(self) -> dict[str, Added]:
@@ -59,6 +62,8 @@ class Scored:
             parts[PRIOR] = np.where(self._places >= 0, layer.prior, 0.0)
         if layer.memory is not None:
             parts[MEMORY] = self._bonus - parts.get(PRIOR, 0.0)
+        if layer.words is not None:
+            parts[WORDS] = np.array([self.words.get(id, 0.0) for id in self.ids], dtype=np.float64)
         return parts
 
     def causes(self, row: int, training_queries: Sequence[str] | None) -> tuple[Cause, ...]:

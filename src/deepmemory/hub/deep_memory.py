@@ -105,10 +105,10 @@ class HubDeepMemory(DeepMemory):
     def _dimensions(self) -> int | None:
         return None
 
-    def _start(self, given: GivenQueries, seed: int, progress: Progress | None, *, wait: bool) -> str:
+    def _start(self, given: GivenQueries, seed: int, progress: Progress | None, *, words: bool, wait: bool) -> str:
         vectors, _ = self._query_vectors(given)
         own_embedder = given.by_own_embedder and vectors is not None
-        body = {**_asked(given, vectors), "seed": int(seed), "own_embedder": own_embedder}
+        body = {**_asked(given, vectors), "seed": int(seed), "words": bool(words), "own_embedder": own_embedder}
         # The key makes the hub start one job however often this is sent.
         headers = {"Idempotency-Key": secrets.token_hex(16)}
         reply = self._connection.call("POST", "/jobs", body, effect=Effect.SAME, slow=True, headers=headers)

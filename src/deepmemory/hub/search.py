@@ -30,7 +30,8 @@ def search(
 
     Args:
         connection: to the dataset.
-        queries: texts, which the hub embeds; not looked at where there are vectors.
+        queries: texts, which the hub embeds where there are no vectors, and searches for by words where the layer
+            trusts them.
         vectors: ``(n, dimensions)`` float32, of the queries.
         k: hits a query.
         with_layer: whether the active layer, if there is one, has its part.
@@ -40,8 +41,9 @@ def search(
     found: list[list[Hit]] = []
 
     def ask(part: slice) -> None:
-        asked = {"queries": list((queries or ())[part])} if vectors is None else {"vectors": pack(vectors[part])}
-        found.extend(_hits(connection, {**body, **asked}, slow=vectors is None))
+        texts = {} if queries is None else {"queries": list(queries[part])}
+        given = {} if vectors is None else {"vectors": pack(vectors[part])}
+        found.extend(_hits(connection, {**body, **texts, **given}, slow=vectors is None))
 
     ask_in_parts(len(queries or () if vectors is None else vectors), ask, most=QUERIES_AT_ONCE)
     return found

@@ -89,6 +89,7 @@ class DeepMemory(ABC):
         token: str | None = None,  # noqa: ARG002  the original's; the store has its own
         *,
         embeddings: ArrayLike | None = None,
+        words: bool = True,
         seed: int = 0,
         wait: bool = False,
         progress: Progress | None = None,
@@ -105,6 +106,8 @@ class DeepMemory(ABC):
             embedding_function: embeds the queries instead of the store's embedder; it must make the same vectors.
             token: accepted as the original's, and not used.
             embeddings: ``(len(queries), dimensions)``, the queries' vectors, where they are known already.
+            words: learn as well how far to trust the store's full-text search beside the vectors, where it has one;
+                False learns on vectors alone, and searches then cost no full-text search.
             seed: of the folds; the same seed and data give the same layer.
             wait: return when the job has ended. Ctrl-C then cancels the job.
             progress: called, mostly from another thread, with thousandths of the work; `Cancelled` raised in it
@@ -121,7 +124,7 @@ class DeepMemory(ABC):
         """
         self._refuse_if_read_only("train")
         given = self._given(queries, relevance, embeddings, embedding_function)
-        job_id = self._start(given, seed, progress, wait=wait)
+        job_id = self._start(given, seed, progress, words=words, wait=wait)
         if wait:
             self._wait_as_owner(job_id, progress)
         return job_id
@@ -359,7 +362,7 @@ class DeepMemory(ABC):
         """Length that vectors must have; None where any will do, or who takes them will check."""
 
     @abstractmethod
-    def _start(self, given: GivenQueries, seed: int, progress: Progress | None, *, wait: bool) -> str:
+    def _start(self, given: GivenQueries, seed: int, progress: Progress | None, *, words: bool, wait: bool) -> str:
         """Make a job and see that it runs; return its id."""
 
     @abstractmethod

@@ -1,8 +1,9 @@
 """Deep Memory of a store on this machine: jobs in threads, and everything kept in the store's state."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,11 +138,19 @@ class LocalDeepMemory(DeepMemory):
     def _dimensions(self) -> int | None:
         return self._backend.dimensions
 
-    def _start(self, given: GivenQueries, seed: int, progress: Progress | None, *, wait: bool) -> str:  # noqa: ARG002
+    def _start(
+        self,
+        given: GivenQueries,
+        seed: int,
+        progress: Progress | None,
+        *,
+        words: bool,
+        wait: bool,  # noqa: ARG002  the job has a thread of its own either way
+    ) -> str:
         vectors = given.vectors
         if vectors is not None:
             vectors = vectors[_first_rows(given.labelled.queries)]
-        job, entry = self._new_job(given.labelled, seed)
+        job, entry = self._new_job(given.labelled, {"seed": seed, "words": words})
         work = TrainingWork(
             backend=self._backend,
             archive=self._archive,
@@ -151,6 +160,7 @@ class LocalDeepMemory(DeepMemory):
             fingerprint=self._fingerprint if given.by_own_embedder else _no_fingerprint,
             distance=self._distance,
             seed=seed,
+            words=words,
             provenance={"history": entry},
         )
         self._started.append(job.id)
@@ -173,6 +183,7 @@ class LocalDeepMemory(DeepMemory):
             vectors,
             depth_for(asked.top_k),
             layer=saved.layer if saved else None,
+            texts=given.labelled.queries,
             distance=self._distance,
             progress=progress,
         )
@@ -238,11 +249,11 @@ class LocalDeepMemory(DeepMemory):
     def _import_model(self, path: str | Path) -> str:
         return self._archive.import_file(path).name
 
-    def _new_job(self, labelled: LabelledQueries, seed: int) -> tuple[Job, str]:
+    def _new_job(self, labelled: LabelledQueries, settings: Mapping[str, Any]) -> tuple[Job, str]:
         """A pending job, and the name of the history's entry that has its queries."""
-        entry = self._history.add("train", labelled, {"seed": seed})
+        entry = self._history.add("train", labelled, settings)
         try:
-            return self._jobs.create({"n_queries": len(labelled), "seed": seed, "history": entry}), entry
+            return self._jobs.create({"n_queries": len(labelled), **settings, "history": entry}), entry
         except StorageError:
             self._history.remove(entry)
             raise

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepmemory.backends.base import Backend, Distance
+from deepmemory.backends.base import Backend, Distance, Ranking
 from deepmemory.errors import StoreError
 from deepmemory.progress import Progress
 
@@ -47,12 +47,14 @@ def gather_pool(
     distance: Distance,
     seed: int,
     progress: Progress,
+    by_words: Sequence[Ranking] = (),
 ) -> DocumentPool:
     """Gather the documents to train against.
 
     A document that is far from every query is never ranked first, with a layer or without. So beyond `WHOLE_STORE`
-    documents the pool is the labelled ones and the 100 nearest of each query (of a sample of 2,000), found by the
-    backend's own search. Neither the store nor the product of queries and documents is ever held.
+    documents the pool is the labelled ones and, for each query of a sample of 2,000, the 100 nearest and what it finds
+    by words, found by the backend's own search. Neither the store nor the product of queries and documents is ever
+    held.
 
     Args:
         backend: where the documents are.
@@ -61,6 +63,7 @@ def gather_pool(
         distance: how the store compares vectors.
         seed: draws the sample of queries.
         progress: called with (done, total).
+        by_words: what each query finds by words; nothing where words have no part.
 
     Raises:
         StoreError: a labelled document was deleted meanwhile.
@@ -70,7 +73,11 @@ def gather_pool(
     if total <= WHOLE_STORE:
         pool = _whole_store(backend, total, progress)
     else:
-        nearest = _nearest_ids(backend, query_vectors, distance=distance, seed=seed, progress=progress)
+        sample = np.arange(len(query_vectors))
+        if len(sample) > _QUERIES:
+            sample = np.sort(np.random.default_rng(seed).choice(len(sample), _QUERIES, replace=False))
+        rankings = _nearest(backend, query_vectors[sample], distance=distance, progress=progress)
+        nearest = _best_ranked([*rankings, *(by_words[row] for row in sample.tolist() if by_words)])
         pool = _fetched(backend, sorted({*labelled_ids, *nearest}), progress)
     known = set(pool.ids)
     missing = [id for id in labelled_ids if id not in known]
@@ -96,20 +103,23 @@ def _whole_store(backend: Backend, total: int, progress: Progress) -> DocumentPo
     return DocumentPool(tuple(ids[row] for row in order), np.concatenate(parts)[order])
 
 
-def _nearest_ids(
-    backend: Backend, query_vectors: NDArray[np.float32], *, distance: Distance, seed: int, progress: Progress
-) -> list[str]:
-    """Ids near to some query, those that rank highest first, at most `_MOST_NEAREST`."""
-    queries = query_vectors
-    if len(queries) > _QUERIES:
-        chosen = np.random.default_rng(seed).choice(len(queries), _QUERIES, replace=False)
-        queries = queries[np.sort(chosen)]
-    best_rank: dict[str, int] = {}
+def _nearest(
+    backend: Backend, queries: NDArray[np.float32], *, distance: Distance, progress: Progress
+) -> list[Ranking]:
+    found: list[Ranking] = []
     for start in range(0, len(queries), _SEARCH_BATCH):
         progress(start, len(queries))
-        for ranking in backend.search(queries[start : start + _SEARCH_BATCH], _NEAREST, distance=distance):
-            for rank, id in enumerate(ranking.ids):
-                best_rank[id] = min(rank, best_rank.get(id, rank))
+        rankings = backend.search(queries[start : start + _SEARCH_BATCH], _NEAREST, distance=distance)
+        found += [Ranking(ranking.ids, ranking.scores) for ranking in rankings]  # without the documents along with them
+    return found
+
+
+def _best_ranked(rankings: Sequence[Ranking]) -> list[str]:
+    """Ids that some query finds, those that rank highest first, at most `_MOST_NEAREST`."""
+    best_rank: dict[str, int] = {}
+    for ranking in rankings:
+        for rank, id in enumerate(ranking.ids):
+            best_rank[id] = min(rank, best_rank.get(id, rank))
     return sorted(best_rank, key=lambda id: (best_rank[id], id))[:_MOST_NEAREST]
 
 

@@ -1,5 +1,7 @@
 """The same queries ranked twice: without a layer, and with it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,7 @@ def rank_both(
     k: int,
     *,
     layer: Layer | None,
+    texts: Sequence[str],
     distance: Distance,
     progress: Progress | None = None,
 ) -> tuple[list[Ranking], list[Ranking]]:
@@ -29,6 +32,7 @@ def rank_both(
         query_vectors: ``(n, dimensions)`` float32.
         k: hits a query.
         layer: None where there is none; both rankings are the same then, and are searched for once.
+        texts: the n queries, for a layer that trusts words.
         distance: how the store compares vectors.
         progress: called with searches done and their number.
 
@@ -38,9 +42,9 @@ def rank_both(
     layers = [None] if layer is None else [None, layer]
     rankings: list[list[Ranking]] = [[] for _ in layers]
     for start in range(0, len(query_vectors), _BATCH):
-        batch = query_vectors[start : start + _BATCH]
+        batch, asked = query_vectors[start : start + _BATCH], texts[start : start + _BATCH]
         for ranked, applied in zip(rankings, layers, strict=True):
-            ranked.extend(retrieve(backend, batch, k, layer=applied, distance=distance))
+            ranked.extend(retrieve(backend, batch, k, layer=applied, texts=asked, distance=distance))
         if progress is not None:
             progress(sum(map(len, rankings)), len(layers) * len(query_vectors))
     return rankings[0], rankings[-1]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.artifacts import LayerArchive, LayerInfo
-from deepmemory.backends.base import Backend, Distance
+from deepmemory.backends.base import Backend, Distance, Ranking
 from deepmemory.data import LabelledQueries, check_vectors
 from deepmemory.diagnosis import HeldOutQueries, diagnose
 from deepmemory.embedders import Embedder, Fingerprint
@@ -16,12 +16,15 @@ from deepmemory.jobs import JobRun
 from deepmemory.memory.history import data_hash
 from deepmemory.memory.pool import gather_pool
 from deepmemory.progress import Progress
+from deepmemory.retrieval import lexical_scores
 from deepmemory.training import fit
 from deepmemory.transform import Layer
+from deepmemory.words import DEPTH
 
 __all__ = ["Learned", "TrainingWork", "embed_checked", "embed_held_out"]
 
-_EMBEDDED, _GATHERED, _LOOKED_AT, _FITTED = 0.3, 0.4, 0.45, 1.0
+_EMBEDDED, _FOUND_BY_WORDS, _GATHERED, _LOOKED_AT, _FITTED = 0.3, 0.35, 0.4, 0.45, 1.0
+_WORDS_BATCH = 50
 
 _DIAGNOSED = 500
 """Queries that are looked at in passing; `DeepMemory.diagnose` looks at more."""
@@ -40,6 +43,7 @@ class TrainingWork:
         fingerprint: takes the fingerprint of the store's embedder; None where another made the vectors.
         distance: how the store compares vectors.
         seed: of everything that is drawn.
+        words: whether to learn how far to trust full-text search, where the backend has it.
         provenance: JSON values to keep with the layer.
     """
 
@@ -51,6 +55,7 @@ class TrainingWork:
     fingerprint: Callable[[], Fingerprint | None]
     distance: Distance
     seed: int
+    words: bool
     provenance: Mapping[str, Any]
 
     def __call__(self, run: JobRun) -> Mapping[str, Any]:
@@ -70,14 +75,16 @@ class TrainingWork:
         return embed_checked(self.embedder, self.labelled, self.backend.dimensions, progress=progress)
 
     def learn(self, run: JobRun, vectors: NDArray[np.float32]) -> "Learned":
-        """The second stage: gather the documents, look at the labels, and fit."""
+        """The second stage: search by words, gather the documents, look at the labels, and fit."""
+        by_words = self._search_words(run.stage("searching by words", _EMBEDDED, _FOUND_BY_WORDS))
         pool = gather_pool(
             self.backend,
             self.labelled.labelled_ids,
             vectors,
             distance=self.distance,
             seed=self.seed,
-            progress=run.stage("reading documents", _EMBEDDED, _GATHERED),
+            progress=run.stage("reading documents", _FOUND_BY_WORDS, _GATHERED),
+            by_words=by_words,
         )
         diagnosis = diagnose(
             self.backend,
@@ -94,6 +101,7 @@ class TrainingWork:
             vectors,
             pool.vectors,
             relevance,
+            lexical_scores=lexical_scores(by_words, rows) if by_words else None,
             seed=self.seed,
             distance=self.distance,
             progress=run.stage("training", _LOOKED_AT, _FITTED),
@@ -101,6 +109,16 @@ class TrainingWork:
         layer = result.layer.with_document_ids([pool.ids[int(row)] for row in result.layer.document_ids])
         report = {**result.report.as_dict(), "diagnosis": diagnosis.short(), **self.provenance, "job": run.job_id}
         return Learned(layer, report)
+
+    def _search_words(self, progress: Progress) -> list[Ranking]:
+        """What each query finds by words; nothing where words are to have no part."""
+        if not (self.words and self.backend.capabilities.full_text):
+            return []
+        found: list[Ranking] = []
+        for start in range(0, len(self.labelled), _WORDS_BATCH):
+            progress(start, len(self.labelled))
+            found += self.backend.search_text(self.labelled.queries[start : start + _WORDS_BATCH], DEPTH + 1)
+        return found
 
     def save(self, run: JobRun, learned: "Learned") -> Mapping[str, Any]:
         """The last stage: commit, save the layer, and activate it where it passed the gate.

@@ -31,8 +31,8 @@ from deepmemory.server.common import (
     reply,
 )
 from deepmemory.server.datasets import Dataset
+from deepmemory.server.hub import Searches
 from deepmemory.server.route import HubRoute, hub_of, needs
-from deepmemory.server.together import Together
 
 __all__ = ["router"]
 
@@ -156,7 +156,7 @@ def _by_words(dataset: Dataset, asked: schemas.SearchRequest) -> Sequence[Result
 
 
 def _by_vectors(
-    searches: Together[Result], dataset: Dataset, asked: schemas.SearchRequest, given: Any
+    searches: Searches, dataset: Dataset, asked: schemas.SearchRequest, given: Any
 ) -> tuple[str | None, Sequence[Result]]:
     store = dataset.store
     if given is None:
@@ -171,12 +171,22 @@ def _by_vectors(
         return name, []
     distance = asked.distance or store.distance
 
-    def work(together: NDArray[np.float32]) -> Sequence[Result]:
-        found = retrieve(store.backend, together, asked.k, layer=layer, distance=distance, filter=asked.filter)
+    def work(together: Sequence[tuple[NDArray[np.float32], str]]) -> Sequence[Result]:
+        found = retrieve(
+            store.backend,
+            np.stack([vector for vector, _ in together]),
+            asked.k,
+            layer=layer,
+            texts=None if asked.queries is None else [text for _, text in together],
+            distance=distance,
+            filter=asked.filter,
+        )
         return _results(dataset, found, documents=asked.documents)
 
-    same = (id(dataset), name, asked.k, distance, asked.documents, json.dumps(asked.filter, sort_keys=True))
-    return name, searches.do(same, vectors, work)
+    # requests without texts are worked out apart from those with them
+    texts = asked.queries or [""] * len(vectors)
+    options = (asked.k, distance, asked.documents, json.dumps(asked.filter, sort_keys=True), asked.queries is None)
+    return name, searches.do((id(dataset), name, *options), list(zip(vectors, texts, strict=True)), work)
 
 
 def _results(dataset: Dataset, rankings: list[Ranking], *, documents: bool) -> list[Result]:

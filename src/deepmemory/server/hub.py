@@ -3,9 +3,11 @@
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from deepmemory.server.datasets import Datasets
@@ -17,7 +19,10 @@ from deepmemory.server.settings import HubSettings
 from deepmemory.server.together import Together
 from deepmemory.server.trainings import Trainings
 
-__all__ = ["Hub"]
+__all__ = ["Hub", "Searches"]
+
+Searches: TypeAlias = Together[tuple[NDArray[np.float32], str], dict[str, Any]]
+"""Questions are a query's vector and its text; answers are results as replies have them."""
 
 
 @dataclass(eq=False)
@@ -44,7 +49,7 @@ class Hub:
     buckets: TokenBuckets
     metrics: HubMetrics
     stopping: threading.Event = field(default_factory=threading.Event)
-    searches: Together[dict[str, Any]] = field(default_factory=Together)
+    searches: Searches = field(default_factory=Together)
     started: float = field(default_factory=time.time)
 
     @classmethod

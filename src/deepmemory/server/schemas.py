@@ -222,6 +222,7 @@ class TrainRequest(Body):
     own_embedder: bool = Field(
         default=False, description="The vectors were made by the dataset's own embedder; the layer then says so."
     )
+    words: bool = Field(default=True, description="Learn as well how far to trust full-text search beside the vectors.")
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
 
 

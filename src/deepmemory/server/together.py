@@ -4,28 +4,26 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 __all__ = ["Together"]
 
-T = TypeVar("T")
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 
-Work: TypeAlias = Callable[[NDArray[np.float32]], Sequence[T]]
+Work: TypeAlias = Callable[[Sequence[Asked]], Sequence[Answer]]
 
 
-class _Waiting(Generic[T]):
-    """One request: its vectors, and what becomes of it."""
+class _Waiting(Generic[Asked, Answer]):
+    """One request: what it asks, and what becomes of it."""
 
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self.vectors = vectors
-        self.answers: Sequence[T] = ()
+    def __init__(self, asked: Sequence[Asked]) -> None:
+        self.asked = asked
+        self.answers: Sequence[Answer] = ()
         self.error: BaseException | None = None
         self.is_answered = False
         self.woken = threading.Event()
 
 
-class Together(Generic[T]):
+class Together(Generic[Asked, Answer]):
     """Does what several threads ask for in one go, as soon as the one before is done; alone, a request never waits.
 
     Whoever asks first does the work of all who have come meanwhile, and then hands on to the next of those who wait.
@@ -35,24 +33,24 @@ class Together(Generic[T]):
         """Begin with nobody waiting.
 
         Args:
-            most: vectors in one go, unless a single request has more.
+            most: questions in one go, unless a single request has more.
         """
         self._most = most
-        self._waiting: dict[Hashable, list[_Waiting[T]]] = {}
+        self._waiting: dict[Hashable, list[_Waiting[Asked, Answer]]] = {}
         self._lock = threading.Lock()
 
-    def do(self, key: Hashable, vectors: NDArray[np.float32], work: Work[T]) -> Sequence[T]:
-        """The answers to vectors ``(n, dim)``, worked out together with others that have the same key.
+    def do(self, key: Hashable, asked: Sequence[Asked], work: Work[Asked, Answer]) -> Sequence[Answer]:
+        """The answers to some questions, worked out together with others that have the same key.
 
         Args:
             key: requests of one key may be answered by the same work.
-            vectors: of this request, of the same length as those of the others.
-            work: takes vectors ``(n, dim)`` and gives n answers.
+            asked: the questions of this request.
+            work: takes n questions, of several requests, and gives n answers.
 
         Raises:
             whatever the work raised.
         """
-        mine = _Waiting[T](vectors)
+        mine = _Waiting[Asked, Answer](asked)
         with self._lock:
             is_first = key not in self._waiting
             self._waiting.setdefault(key, []).append(mine)
@@ -64,7 +62,7 @@ class Together(Generic[T]):
             raise mine.error
         return mine.answers
 
-    def _lead(self, key: Hashable, work: Work[T]) -> None:
+    def _lead(self, key: Hashable, work: Work[Asked, Answer]) -> None:
         """Answer those at the head of the queue, then wake the next of the others to do as much for the rest.
 
         Whoever leads stands first in the queue, and stays in it until the work is done, so that all who come
@@ -73,11 +71,11 @@ class Together(Generic[T]):
         with self._lock:
             batch = _head(self._waiting[key], self._most)
         try:
-            answers = work(np.concatenate([each.vectors for each in batch]) if len(batch) > 1 else batch[0].vectors)
+            answers = work([question for each in batch for question in each.asked])
             start = 0
             for each in batch:
-                each.answers = answers[start : start + len(each.vectors)]
-                start += len(each.vectors)
+                each.answers = answers[start : start + len(each.asked)]
+                start += len(each.asked)
         except BaseException as error:
             for each in batch:
                 each.error = error
@@ -95,11 +93,11 @@ class Together(Generic[T]):
                 rest[0].woken.set()
 
 
-def _head(waiting: list[_Waiting[T]], most: int) -> list[_Waiting[T]]:
+def _head(waiting: list[_Waiting[Asked, Answer]], most: int) -> list[_Waiting[Asked, Answer]]:
     """As many from the beginning as fit, and at least one."""
     total = 0
     for place, each in enumerate(waiting):
-        total += len(each.vectors)
+        total += len(each.asked)
         if total > most and place:
             return waiting[:place]
     return list(waiting)

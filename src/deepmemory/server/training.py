@@ -65,7 +65,13 @@ def train(request: Request, org: Org, name: Name, key: IdempotencyKey = None) ->
             first.setdefault(query, row)
         vectors = vectors[list(first.values())]
     job = hub.trainings.submit(
-        dataset, labelled, vectors, seed=asked.seed, own_embedder=asked.own_embedder, job_id=job_id
+        dataset,
+        labelled,
+        vectors,
+        seed=asked.seed,
+        words=asked.words,
+        own_embedder=asked.own_embedder,
+        job_id=job_id,
     )
     return reply(job_record(job, dataset), 202)
 

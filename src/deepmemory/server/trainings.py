@@ -151,6 +151,7 @@ class Trainings:
         vectors: NDArray[np.float32] | None,
         *,
         seed: int,
+        words: bool,
         own_embedder: bool,
         job_id: str,
     ) -> Job:
@@ -161,6 +162,7 @@ class Trainings:
             labelled: the queries as they were given.
             vectors: ``(len(labelled), dimensions)``; None where the hub embeds.
             seed: of everything that is drawn.
+            words: whether to learn how far to trust full-text search.
             own_embedder: whether the dataset's own embedder made the vectors.
             job_id: its id.
 
@@ -184,8 +186,9 @@ class Trainings:
         state = dataset.store.state
         if vectors is not None:
             state.write(_queries_blob(job_id), _npy(vectors))
-        entry = History(state).add("train", labelled, {"seed": seed})
-        details = {"n_queries": len(labelled), "seed": seed, "history": entry}
+        settings = {"seed": seed, "words": words}
+        entry = History(state).add("train", labelled, settings)
+        details = {"n_queries": len(labelled), **settings, "history": entry}
         self._registry.open_job(job_id, dataset.name)
         job = jobs.create(details | ({"own_embedder": True} if own_embedder else {}), job_id)
         self._enqueue(job_id, dataset.name.id, dataset.name.org)
@@ -351,6 +354,7 @@ class _Steps:
             fingerprint=fingerprint,
             distance=dataset.store.distance,
             seed=int(job.details["seed"]),
+            words=bool(job.details.get("words", True)),
             provenance={"history": str(job.details["history"])},
         )
 

@@ -98,7 +98,9 @@ class LocalParts(StoreParts):
         if vectors is None or not len(vectors):
             return []
         distance = self.record.distance
-        return self._hits(retrieve(self.backend, vectors, k, layer=layer, distance=distance, filter=filter))
+        return self._hits(
+            retrieve(self.backend, vectors, k, layer=layer, texts=queries, distance=distance, filter=filter)
+        )
 
     def search_words(self, queries: Sequence[str], k: int, *, filter: Filter | None) -> list[list[Hit]]:
         """Rank by the engine's full-text search."""

@@ -199,7 +199,8 @@ class VectorStore:
             deep_memory: True and None use the active layer, if there is one; False leaves it out.
             filter: metadata keys and the value that each must equal, or a list of values of which it must equal one;
                 ``id`` stands for the document's id.
-            embedding: ``(dimensions,)``, the query's vector, where it is known already; the text is then not needed.
+            embedding: ``(dimensions,)``, the query's vector, where it is known already; the text is then only needed
+                by a layer that trusts words, which add nothing without it.
             mode: ``"vectors"``, or ``"words"`` for full-text search, in which a layer has no part.
 
         Returns:
@@ -213,7 +214,7 @@ class VectorStore:
         if embedding is None and (problem := text_problem(query)):
             raise InputError(f"the query {problem}")
         embeddings = None if embedding is None else np.atleast_2d(np.asarray(embedding))
-        queries = None if query is None else [query]
+        queries = None if query is None or text_problem(query) else [query]
         return self.search_many(queries, k, deep_memory=deep_memory, filter=filter, embeddings=embeddings, mode=mode)[0]
 
     def search_many(
@@ -243,12 +244,13 @@ class VectorStore:
         if mode != "vectors":
             raise InputError(f"mode is 'vectors' or 'words'; found {mode!r}")
         texts, vectors = None, None
-        if embeddings is None:
+        if embeddings is None or queries is not None:
             texts = _checked_queries(queries)
+        if embeddings is None:
             if texts:
                 self._refuse_if_no_embedder("the query's vector as embedding")
         else:
-            n = None if queries is None else len(queries)
+            n = None if texts is None else len(texts)
             vectors = check_vectors(embeddings, n, self._parts.dimensions(), "embeddings")
         return self._parts.search(texts, vectors, int(k), with_layer=deep_memory is not False, filter=filter)
 
@@ -266,7 +268,7 @@ class VectorStore:
             query: a text.
             k: as for `search`.
             filter: as for `search`.
-            embedding: ``(dimensions,)``, the query's vector, where it is known already; the text is then not needed.
+            embedding: as for `search`.
 
         Returns:
             the hits with rank and score without and with the active layer, the parts of each score, the training

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from deepmemory.training.folds import Fold, document_folds, query_folds
 from deepmemory.training.labels import Labels
@@ -71,6 +72,7 @@ def cross_validate(
     labels: Labels,
     folds: list[Fold],
     *,
+    words: csr_array | None,
     seed: int,
     workers: Workers,
     on_done: Callable[[], None],
@@ -82,11 +84,26 @@ def cross_validate(
         document_vectors: ``(n_documents, dim)``, what is ranked.
         labels: the right answers.
         folds: from `make_folds`.
+        words: ``(n, n_documents)``, what words add where they are worth 1; None where they are not known.
         seed: of the stand-ins.
         workers: one fold runs on each.
         on_done: called after each linear layer.
     """
-    runs = workers.map(lambda fold: _prepare(fold, query_vectors, document_vectors, labels, seed), folds)
+
+    def prepare(fold: Fold) -> FoldRun:
+        train, train_labels = query_vectors[fold.train], labels.subset(fold.train)
+        scorer = FoldScorer(
+            query_vectors[fold.held_out],
+            labels.subset(fold.held_out),
+            document_vectors,
+            train_queries=train,
+            train_labels=train_labels,
+            held_out_words=None if words is None else words[fold.held_out],
+        )
+        trainer = Trainer(train, document_vectors, train_labels, seed)
+        return FoldRun(fold, trainer, scorer, scorer.ranks(None, IDENTITY))
+
+    runs = workers.map(prepare, folds)
     for layer in LAYERS:
         workers.map(partial(_advance, layer=layer, on_step=workers.check), runs)
         on_done()
@@ -97,16 +114,3 @@ def _advance(run: FoldRun, *, layer: Settings, on_step: Callable[[], None]) -> N
     matrix = run.trainer.advance(layer, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS, on_step=on_step)
     if matrix is not None:
         run.ranks |= run.scorer.ranks(matrix, layer)
-
-
-def _prepare(fold: Fold, query_vectors: Matrix, document_vectors: Matrix, labels: Labels, seed: int) -> FoldRun:
-    train, train_labels = query_vectors[fold.train], labels.subset(fold.train)
-    scorer = FoldScorer(
-        query_vectors[fold.held_out],
-        labels.subset(fold.held_out),
-        document_vectors,
-        train_queries=train,
-        train_labels=train_labels,
-    )
-    trainer = Trainer(train, document_vectors, train_labels, seed)
-    return FoldRun(fold, trainer, scorer, scorer.ranks(None, IDENTITY))

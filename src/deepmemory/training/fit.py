@@ -3,10 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from deepmemory.errors import InputError
 from deepmemory.progress import Progress
@@ -19,6 +21,7 @@ from deepmemory.training.settings import IDENTITY, LAYERS, Settings
 from deepmemory.training.trainer import Trainer
 from deepmemory.training.workers import Workers
 from deepmemory.transform import Layer, QueryMemory, as_matrix, unit_rows
+from deepmemory.words import LexicalScores, WordsWeight, above_the_rest, check_lexical_scores, times
 
 __all__ = ["FitResult", "fit"]
 
@@ -49,13 +52,14 @@ def fit(
     document_vectors: ArrayLike,
     relevance: Sequence[Sequence[tuple[int, float]]],
     *,
+    lexical_scores: LexicalScores | None = None,
     seed: int = 0,
     distance: Literal["cosine", "dot"] = "cosine",
     progress: Progress | None = None,
 ) -> FitResult:
     """Learn a layer from queries whose right answers are known.
 
-    The candidates (linear layer, prior, query memory; the identity among them) are compared by
+    The candidates (linear layer, prior, query memory, trust in words; the identity among them) are compared by
     cross-validation over held-out queries and over held-out documents; the winner is trained on everything. Where
     none beats the identity by more than noise, the layer is the identity, and the report says why.
 
@@ -63,6 +67,9 @@ def fit(
         query_vectors: ``(n_queries, dim)``; taken as unit norm, or made so.
         document_vectors: ``(n_documents, dim)``; with ``"cosine"`` taken as unit norm, or made so. Never changed.
         relevance: for each query the ``(row of document_vectors, grade)`` pairs that answer it, grades above 0.
+        lexical_scores: ``(n_queries, n_documents)``, sparse or dense: full-text scores (BM25, or the measure of any
+            engine) of the documents that each query finds by words, 0 for the others; its best hundred count. With
+            them, how far to trust words beside the vectors is learned too, and `Layer.rank` wants them of new queries.
         seed: of the folds; the same seed gives the same bytes on the same machine.
         distance: how the store compares vectors.
         progress: called with (done, total) as work goes on, several times a second and always on the thread
@@ -77,7 +84,10 @@ def fit(
     """
     started = time.perf_counter()
     queries, documents, labels = _checked(query_vectors, document_vectors, relevance, distance)
-    training = _Training(queries, documents, labels, distance, seed, started, progress)
+    words = None
+    if lexical_scores is not None:
+        words = above_the_rest(check_lexical_scores(lexical_scores, len(queries), len(documents)))
+    training = _Training(queries, documents, labels, words, distance, seed, started, progress)
     return training.run()
 
 
@@ -86,6 +96,7 @@ class _Training:
     queries: Matrix
     documents: Matrix
     labels: Labels
+    words: csr_array | None
     distance: Literal["cosine", "dot"]
     seed: int
     started: float
@@ -100,24 +111,40 @@ class _Training:
             return self._result(None, NO_EVIDENCE, reason)
         folds = make_folds(self.queries, self.labels, self.seed)
         with Workers(self._report_progress) as workers:
-            documents, labels = self._pool()
+            documents, labels, words = self._pool()
             runs = cross_validate(
-                self.queries, documents, labels, folds, seed=self.seed, workers=workers, on_done=self._advance
+                self.queries,
+                documents,
+                labels,
+                folds,
+                words=None if words is None else times(words, 1 / self._typical_best),
+                seed=self.seed,
+                workers=workers,
+                on_done=self._advance,
             )
             evidence = gather(runs, seed=self.seed)
             layer = self._train(evidence.winner, documents, labels, workers) if evidence.passes else None
         return self._result(layer, evidence, evidence.reason())
 
-    def _pool(self) -> tuple[Matrix, Labels]:
+    @cached_property
+    def _typical_best(self) -> float:
+        """What the best hit by words has above the rest, mean over the queries that find anything: their unit."""
+        assert self.words is not None
+        best = self.words.max(axis=1).toarray().ravel()
+        return float(best[best > 0].mean()) if best.any() else 1.0
+
+    def _pool(self) -> tuple[Matrix, Labels, csr_array | None]:
         rng = np.random.default_rng(self.seed)
-        rows = document_pool(self.queries, self.documents, self.labels.labelled, rng)
+        rows = document_pool(self.queries, self.documents, self.labels.labelled, rng, words=self.words)
         if rows is None:
-            return self.documents, self.labels
-        return self.documents[rows], self.labels.renumbered(rows)
+            return self.documents, self.labels, self.words
+        words = None if self.words is None else self.words[:, rows]
+        return self.documents[rows], self.labels.renumbered(rows), words
 
     def _train(self, settings: Settings, documents: Matrix, labels: Labels, workers: Workers) -> Layer:
         matrix = self._linear(settings, documents, labels, workers)
-        layer = Layer(dimensions=self.queries.shape[1], matrix=matrix, distance=self.distance)
+        trust = WordsWeight(settings.words / self._typical_best) if settings.words else None
+        layer = Layer(dimensions=self.queries.shape[1], matrix=matrix, distance=self.distance, words=trust)
         if not settings.has_bonus:
             return layer
         labelled = self.labels.labelled

@@ -4,6 +4,9 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from deepmemory.words import above_the_rest
 
 __all__ = ["POOL_SIZE", "document_pool"]
 
@@ -18,19 +21,25 @@ _BLOCK = 8192
 
 
 def document_pool(
-    query_vectors: Matrix, document_vectors: Matrix, labelled: NDArray[np.int64], rng: np.random.Generator
+    query_vectors: Matrix,
+    document_vectors: Matrix,
+    labelled: NDArray[np.int64],
+    rng: np.random.Generator,
+    *,
+    words: csr_array | None = None,
 ) -> NDArray[np.int64] | None:
     """The labelled documents and those that compete with them for the first ranks.
 
     A document that is far from every query is never among the first ten, with the layer or without. So beyond
-    `POOL_SIZE` documents only the nearest of each query (of a sample of 2,000) are kept. The documents are read in
-    blocks; the full product of queries and documents never exists.
+    `POOL_SIZE` documents only the nearest of each query (of a sample of 2,000) are kept, by vectors and by words. The
+    documents are read in blocks; the full product of queries and documents never exists.
 
     Args:
         query_vectors: ``(n, dim)``.
         document_vectors: ``(n_documents, dim)``.
         labelled: rows of the labelled documents.
         rng: draws the sample of queries.
+        words: ``(n, n_documents)``, scores of what each query finds by words.
 
     Returns:
         rows of ``document_vectors``, ascending; None for all of them.
@@ -38,11 +47,12 @@ def document_pool(
     n_documents = len(document_vectors)
     if n_documents <= POOL_SIZE:
         return None
-    queries = query_vectors
-    if len(queries) > _QUERIES:
-        queries = queries[np.sort(rng.choice(len(queries), _QUERIES, replace=False))]
-    nearest = _nearest(queries, document_vectors, max(10, min(_HARDEST, 2 * POOL_SIZE // len(queries))))
-    return np.union1d(nearest, labelled)
+    sample = np.arange(len(query_vectors))
+    if len(sample) > _QUERIES:
+        sample = np.sort(rng.choice(len(sample), _QUERIES, replace=False))
+    k = max(10, min(_HARDEST, 2 * POOL_SIZE // len(sample)))
+    kept = np.union1d(_nearest(query_vectors[sample], document_vectors, k), labelled)
+    return kept if words is None else np.union1d(kept, above_the_rest(words[sample], k).indices)
 
 
 def _nearest(queries: Matrix, documents: Matrix, k: int) -> NDArray[np.int64]:

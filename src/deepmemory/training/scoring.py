@@ -1,8 +1,9 @@
 """How well every candidate ranks the held-out queries of a fold, at little more than the price of one.
 
-Prior and memory raise labelled documents only, so among the unlabelled ones the order under a given linear layer is
-the same for all candidates: their best hundred scores are found once, and the rank of a relevant document under any
-candidate is one more than the unlabelled and the labelled documents that score higher.
+Prior and memory raise labelled documents only, and words raise few others, so the unlabelled documents that may come
+first under a given linear layer are the same for all candidates: the best hundred by their vectors, and those found by
+words. They are found once, and the rank of a relevant document under any candidate is one more than the unlabelled and
+the labelled documents that score higher.
 """
 
 from dataclasses import dataclass, replace
@@ -10,9 +11,10 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from deepmemory.training.labels import Labels
-from deepmemory.training.settings import MEMORIES, PRIORS, Settings
+from deepmemory.training.settings import MEMORIES, PRIORS, WORDS, Settings
 from deepmemory.transform import QueryMemory, unit_rows
 
 __all__ = ["DEPTH", "FoldScorer", "Ranks", "ideal_gain"]
@@ -87,6 +89,7 @@ class FoldScorer:
         *,
         train_queries: Matrix,
         train_labels: Labels,
+        held_out_words: csr_array | None = None,
     ) -> None:
         """Prepare what does not depend on the linear layer.
 
@@ -96,13 +99,14 @@ class FoldScorer:
             documents: ``(n_documents, dim)``, what is ranked.
             train_queries: ``(n_train, dim)`` unit norm.
             train_labels: their relevant documents; these are what counts as labelled in this fold.
+            held_out_words: ``(n, n_documents)``, what words add to the held-out queries' scores where they are worth 1;
+                None where they are not known.
         """
         self._queries = held_out_queries
         self._labels = held_out_labels
         self._documents = documents
+        self._words = held_out_words
         self._labelled = train_labels.labelled
-        self._is_unlabelled = np.ones(len(documents), dtype=bool)
-        self._is_unlabelled[self._labelled] = False
         self._train_queries = train_queries
         self._train_labels = train_labels
         place = np.minimum(np.searchsorted(self._labelled, held_out_labels.document), len(self._labelled) - 1)
@@ -117,7 +121,10 @@ class FoldScorer:
             layer: how it was learned.
         """
         settings = [
-            replace(layer, prior=p, threshold=threshold, gain=gain) for threshold, gain in MEMORIES for p in PRIORS
+            replace(layer, words=words, prior=prior, threshold=threshold, gain=gain)
+            for words in (WORDS if self._words is not None else (0.0,))
+            for threshold, gain in MEMORIES
+            for prior in PRIORS
         ]
         ranks = {s: np.empty(len(self._labels.query), dtype=np.int64) for s in settings}
         memory = self._memory(matrix)
@@ -138,29 +145,72 @@ class FoldScorer:
     ) -> None:
         x = self._moved(self._queries[block], matrix)
         nearest = memory.nearest(x)
-        scores = x @ self._documents.T
+        similarity = x @ self._documents.T
+        words = None if self._words is None else self._words[block.start : block.start + len(x)].toarray()
         pairs = slice(*np.searchsorted(self._labels.query, (block.start, block.start + len(x))))
         query = self._labels.query[pairs] - block.start
-        own = scores[query, self._labels.document[pairs]]
+        own = _Scores.at(similarity, words, query, self._labels.document[pairs])
+        labelled = _Scores.at(similarity, words, slice(None), self._labelled)
+        best = _best_unlabelled(similarity, words, self._labelled).rows(query)
         is_labelled, place = self._pair_is_labelled[pairs], self._pair_place[pairs]
 
-        labelled = scores[:, self._labelled]
-        scores[:, self._labelled] = -np.inf
-        depth = min(EXACT, scores.shape[1])
-        best = -np.partition(-scores, depth - 1, axis=1)[:, :depth][query]
-
-        previous, raised = None, labelled
+        previous: tuple[float, ...] = ()
         for settings, rank in ranks.items():
-            if (settings.threshold, settings.gain) != previous:
-                previous = (settings.threshold, settings.gain)
-                raised = labelled
+            if (settings.words, settings.threshold, settings.gain) != previous:
+                previous = (settings.words, settings.threshold, settings.gain)
+                raised = labelled.total(settings.words)
                 if settings.gain:
                     bonus = np.maximum(0, nearest - np.float32(settings.threshold))
-                    raised = labelled + np.float32(settings.gain) * bonus
+                    raised = raised + np.float32(settings.gain) * bonus
                 others = raised[query]
-                raised_own = np.where(is_labelled, others[np.arange(len(query)), place], own)
+                unlabelled, alone = best.total(settings.words), own.total(settings.words)
+                raised_own = np.where(is_labelled, others[np.arange(len(query)), place], alone)
             prior = np.float32(settings.prior)
             # each side's threshold on its own: (score + prior) - prior may round to less than the score itself
-            among_labelled = np.where(is_labelled, raised_own, own - prior)[:, None]
-            among_unlabelled = np.where(is_labelled, raised_own + prior, own)[:, None]
-            rank[pairs] = 1 + (best > among_unlabelled).sum(axis=1) + (others > among_labelled).sum(axis=1)
+            among_labelled = np.where(is_labelled, raised_own, alone - prior)[:, None]
+            among_unlabelled = np.where(is_labelled, raised_own + prior, alone)[:, None]
+            rank[pairs] = 1 + (unlabelled > among_unlabelled).sum(axis=1) + (others > among_labelled).sum(axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Scores of some documents, in the two parts that a candidate weighs against each other."""
+
+    similarity: Matrix
+    words: Matrix | None
+
+    @classmethod
+    def at(cls, similarity: Matrix, words: Matrix | None, row: slice | Rows, column: Rows) -> "_Scores":
+        return cls(similarity[row, column], None if words is None else words[row, column])
+
+    def rows(self, rows: Rows) -> "_Scores":
+        return _Scores(self.similarity[rows], None if self.words is None else self.words[rows])
+
+    def beside(self, others: "_Scores") -> "_Scores":
+        words = [part.words for part in (self, others) if part.words is not None]
+        similarity = np.concatenate([self.similarity, others.similarity], axis=1)
+        return _Scores(similarity, np.concatenate(words, axis=1) if words else None)
+
+    def total(self, worth: float) -> Matrix:
+        if self.words is None or not worth:
+            return self.similarity
+        total: Matrix = self.similarity + np.float32(worth) * self.words
+        return total
+
+
+def _best_unlabelled(similarity: Matrix, words: Matrix | None, labelled: Rows) -> _Scores:
+    """Scores of those unlabelled documents that may be ranked first, `EXACT` or twice as many a query.
+
+    Both arrays are used up.
+    """
+    similarity[:, labelled] = -np.inf
+    depth = min(EXACT, similarity.shape[1])
+    if words is None:
+        return _Scores(-np.partition(-similarity, depth - 1, axis=1)[:, :depth], None)
+    row = np.arange(len(similarity))[:, None]
+    nearest = np.argpartition(-similarity, depth - 1, axis=1)[:, :depth]
+    by_similarity = _Scores.at(similarity, words, row, nearest)
+    similarity[row, nearest] = -np.inf  # none is counted twice
+    found = np.argpartition(-words, depth - 1, axis=1)[:, :depth]
+    by_words = _Scores.at(similarity, words, row, found)
+    return by_similarity.beside(by_words)

@@ -4,9 +4,10 @@ Every candidate is judged on queries that its linear layer was not trained on, i
 how much of tomorrow's log asks for what was never asked for before, so a candidate must first be *safe*: it loses on
 neither kind of fold, and keeps three quarters of the best lift that is to be had on held-out documents, which a layer
 would gladly trade for a little more of what it has seen. (All of it would cost more than it brings: the best there is
-bought by lowering all that was asked for before.) Of the safe ones the best on held-out queries leads, and the winner
-is the most cautious of those within one standard error of it (the rule of Breiman, Friedman, Olshen and Stone, 1984):
-the one that can raise a document least, whatever the query. The identity, with lifts of 0, is a candidate too.
+bought by lowering all that was asked for before.) What words alone lift costs nobody anything, so it is kept whole, and
+the three quarters are of what is to be had beyond it. Of the safe ones the best on held-out queries leads, and the
+winner is the most cautious of those within one standard error of it (the rule of Breiman, Friedman, Olshen and Stone,
+1984): the one that can raise a document least, whatever the query. The identity, with lifts of 0, is a candidate too.
 
 What is then *reported* is nested: for each fold the winner is chosen anew from the queries outside it, and only the
 ranks of the fold's own queries are kept. So no figure comes from a query that took part in choosing what it measures.
@@ -31,8 +32,9 @@ TOLERATED_LOSS = 0.003
 """Of mean nDCG@10 on either kind of fold: less is noise on any collection that we measured."""
 
 KEPT = 0.75
-"""Of the best harmless lift on held-out documents. From 0.7 to 0.9 the sum of what both kinds of held-out queries gain
-is about the same: less favours documents that were asked for before, more favours the others."""
+"""Of the best harmless lift on held-out documents beyond that of words alone. From 0.7 to 0.9 the sum of what both
+kinds of held-out queries gain is about the same: less favours documents that were asked for before, more favours the
+others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def ranked(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None)
         Choice(settings, float(on_queries.mean()), None if by_document is None else float(by_document[i].mean()))
         for i, (settings, on_queries) in enumerate(zip(candidates, by_query, strict=True))
     ]
-    safe = _safe(by_query, by_document)
+    safe = _safe(candidates, by_query, by_document)
     order = sorted(
         range(len(choices)), key=lambda i: (safe[i], choices[i].by_query, choices[i].by_document or 0.0), reverse=True
     )
@@ -99,13 +101,16 @@ def nested_settings(folds: list[FoldResult]) -> list[Settings]:
     return [choose(folds, without=fold.held_out).settings for fold in folds]
 
 
-def _safe(by_query: PerCandidate, by_document: PerCandidate | None) -> NDArray[np.bool_]:
+def _safe(candidates: list[Settings], by_query: PerCandidate, by_document: PerCandidate | None) -> NDArray[np.bool_]:
     harmless: NDArray[np.bool_] = by_query.mean(axis=1) >= -TOLERATED_LOSS
     if by_document is None:
         return harmless
     unseen = by_document.mean(axis=1)
     harmless &= unseen >= -TOLERATED_LOSS
-    enough: NDArray[np.bool_] = unseen >= KEPT * unseen[harmless].max() - TOLERATED_LOSS
+    is_words_alone = np.array([settings.linear == IDENTITY and not settings.has_bonus for settings in candidates])
+    by_words = unseen[harmless & is_words_alone].max()  # the identity is one of them
+    best = unseen[harmless].max()
+    enough: NDArray[np.bool_] = unseen >= by_words + KEPT * (best - by_words) - TOLERATED_LOSS
     return harmless & enough
 
 

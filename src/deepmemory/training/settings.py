@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-__all__ = ["IDENTITY", "LAYERS", "MEMORIES", "PRIORS", "Settings"]
+__all__ = ["IDENTITY", "LAYERS", "MEMORIES", "PRIORS", "WORDS", "Settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,7 @@ class Settings:
         prior: score added to labelled documents.
         threshold: cosine with the nearest key above which the query memory speaks.
         gain: of the query memory; 0 is without it.
+        words: score that a typical query's best hit by words gets for them; 0 is without full-text search.
     """
 
     penalty: float | None
@@ -22,6 +23,7 @@ class Settings:
     prior: float = 0.0
     threshold: float = 0.0
     gain: float = 0.0
+    words: float = 0.0
 
     @property
     def linear(self) -> "Settings":
@@ -61,3 +63,7 @@ PRIORS = (-0.03, -0.02, -0.01, 0.0, 0.02, 0.05)
 MEMORIES = ((0.0, 0.0), *((threshold, gain) for threshold in (0.5, 0.6, 0.7) for gain in (0.4, 0.8)))
 """Pairs of (threshold, gain). A threshold keeps the memory silent for a query that resembles none of the keys:
 without one it raises what was asked for before under every question, and harms all that was not."""
+
+WORDS = (0.0, 0.06, 0.12, 0.25, 0.5, 1.0)
+"""What words may be worth, in units of cosine. Steps of two: the lift changes slowly about the best, and the best of
+six collections lie between 0.05 and 0.9."""
