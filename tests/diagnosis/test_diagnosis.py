@@ -226,6 +226,15 @@ def test_queries_near_to_nothing(seed, n_far):
     assert finding.severity == "info"
 
 
+def test_similarities_below_0_make_nothing_far():
+    world = World()
+    # By dot product a store may have no document that a query is similar to.
+    world.documents[:, 0] = -5 + 0.1 * np.random.default_rng(2).standard_normal(400)
+    world.vectors[:, 0] = 1
+    diagnosis = world.diagnosis(distance="dot")
+    assert "far_queries" not in diagnosis
+
+
 def test_headroom_says_where_nothing_is_left_to_learn():
     finding = World(noise=0.1).diagnosis()["headroom"]
     assert (finding.severity, finding.n) == ("warning", 0)
@@ -284,6 +293,13 @@ def test_a_sample_finds_the_same_shares(seed):
     assert abs(finding.n / finding.of - 2 / 3) < 0.15
     assert "300 of the queries, drawn at random" in str(diagnosis)
     assert world.diagnosis(sample=300, seed=1) == diagnosis
+
+
+def test_a_sample_of_labelled_documents_gives_shares_of_those_that_want_them():
+    world = World()
+    world.documents = np.concatenate([world.documents, world.documents])
+    finding = world.diagnosis(sample=100)["copies"]
+    assert finding.n == finding.of == 100
 
 
 @given(st.integers(0, 2**32 - 1), st.permutations(range(40)))

@@ -188,7 +188,9 @@ def copies(scene: Scene, *, sample: int, seed: int) -> list[Finding]:
         for id in judgements
         if (unlabelled := [copy for copy in copies_of.get(id, ()) if copy not in judgements])
     ]
-    n, of = len({row for row, _, _ in rows}), len(scene.labelled)
+    looked_at = set(labelled)
+    n = len({row for row, _, _ in rows})
+    of = sum(1 for judgements in scene.labelled.qrels if not looked_at.isdisjoint(judgements))
     if not n:
         return []
     shown = rows[:SHOWN]

@@ -229,8 +229,10 @@ def _far(nearest: NDArray[np.float64]) -> NDArray[np.int64]:
     median = float(np.median(known))
     deviation = 1.4826 * float(np.median(np.abs(known - median)))
     # Where nearly all are alike, a deviation of nothing would make every other one stand out.
-    limit = max(FAR * median, median - FAR_DEVIATIONS * max(deviation, 0.05 * abs(median)))
-    return np.flatnonzero(np.isnan(nearest) | (nearest < min(limit, median)))
+    limit = median - FAR_DEVIATIONS * max(deviation, 0.05 * abs(median))
+    if median > 0:
+        limit = max(limit, FAR * median)
+    return np.flatnonzero(np.isnan(nearest) | (nearest < limit))
 
 
 def leaked_queries(
