@@ -23,7 +23,7 @@ from deepmemory.backends.scoring import best_first
 from deepmemory.data import Document
 from deepmemory.transform import Layer, unit_rows
 
-__all__ = ["documents_of", "lexical_scores", "retrieve"]
+__all__ = ["added_by_words", "documents_of", "lexical_scores", "retrieve"]
 
 Vectors: TypeAlias = NDArray[np.float32]
 
@@ -65,7 +65,7 @@ def retrieve(
     if layer is None or layer.is_identity:
         return backend.search(query_vectors, k, distance=distance, filter=filter)
     moved, bonus = layer.apply(query_vectors)
-    words = _words(backend, texts, layer, filter) or [{} for _ in moved]
+    words = added_by_words(backend, texts, layer, filter) or [{} for _ in moved]
     if not bonus.any() and not any(words):
         return backend.search(moved, k, distance=distance, filter=filter)
     merge = _Merge(layer, moved, bonus, words, k, distance)
@@ -82,7 +82,7 @@ def retrieve(
     return [merge.ranking(row, found[row], proposals[row], fetched) for row in range(len(found))]
 
 
-def _words(
+def added_by_words(
     backend: Backend, texts: Sequence[str] | None, layer: Layer, filter: Filter | None
 ) -> list[dict[str, float]]:
     """What each query's hits by words get for them, by id; empty where words have no part."""

@@ -127,7 +127,7 @@ class QueryMemory:
             ``(n, n_labelled)`` float32.
         """
         starts = np.flatnonzero(np.diff(self.pair_document, prepend=-1))
-        by_pair = self._cosines(query_vectors)[:, self.pair_key]
+        by_pair = self.cosines(query_vectors)[:, self.pair_key]
         by_pair *= self.pair_weight
         return np.maximum.reduceat(by_pair, starts, axis=1)
 
@@ -136,7 +136,7 @@ class QueryMemory:
 
         A weight is 1 at most, so only the pairs of keys above the threshold can add anything, and those are few.
         """
-        cosines = self._cosines(query_vectors)
+        cosines = self.cosines(query_vectors)
         bonus = np.zeros((len(cosines), int(self.pair_document[-1]) + 1), dtype=np.float32)
         row, key = np.nonzero(cosines > self.threshold)
         if len(row):
@@ -150,7 +150,7 @@ class QueryMemory:
             bonus *= np.float32(self.gain)
         return bonus
 
-    def _cosines(self, query_vectors: Vectors) -> Vectors:
+    def cosines(self, query_vectors: Vectors) -> Vectors:
         """Cosine of each query with each key, about the keys' mean, ``(n, n_keys)``."""
         return _products(_directions(query_vectors - self.centre), self.keys)
 

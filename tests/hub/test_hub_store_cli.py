@@ -63,6 +63,14 @@ def test_the_whole_walk(command, path, tmp_path, monkeypatch) -> None:
         found = json.loads(command("search", "synonym1", "synonym2", "--json")[1])
         assert (found["layer"], len(found["hits"])) == ("v1", 5)
         assert json.loads(command("search", "term1", "--mode", "words", "--k", "3", "--json")[1])["hits"]
+        explained = json.loads(command("search", "synonym1", "synonym2", "--explain", "--json")[1])
+        assert (explained["layer"], [hit["id"] for hit in explained["hits"]]) == (
+            "v1",
+            [h["id"] for h in found["hits"]],
+        )
+        diagnosis = json.loads(command("diagnose", "--queries", questions, "--test-queries", questions, "--json")[1])
+        assert (diagnosis["n_queries"], diagnosis["n_documents"]) == (150, 60)
+        assert "leaks" in {finding["kind"] for finding in diagnosis["findings"]}
         assert "completed" in command("status")[1]
         [job] = json.loads(command("jobs", "--json")[1])
         assert job["results"]["layer"] == "v1"

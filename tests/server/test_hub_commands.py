@@ -96,7 +96,7 @@ def test_the_guide_names_every_setting_with_its_default():
 def test_the_guide_s_requests_work_as_written(hub, client, secrets, tmp_path):
     block = GUIDE.partition("## By hand")[2].partition("```sh\n")[2].partition("```")[0]
     lines = [line for line in block.splitlines() if "labelled.json" not in line and "/ID/" not in line]
-    assert len(lines) >= 7
+    assert len(lines) >= 8
     script = "set -e\n" + "; echo\n".join(line.replace("curl ", "curl -sf ", 1) for line in lines)
     environment = {**os.environ, "DEEPMEMORY_HUB_URL": hub.url, "DEEPMEMORY_TOKEN": secrets["admin"]}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, check=False)

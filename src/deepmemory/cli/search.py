@@ -8,12 +8,13 @@ import typer
 
 from deepmemory.cli.opening import open_store
 from deepmemory.cli.options import DEFAULT_STORE, Json, StorePath
-from deepmemory.cli.output import print_json, printable, screen_width
+from deepmemory.cli.output import print_json, printable, screen_width, wrapped
 from deepmemory.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from deepmemory.explanation import Explanation
     from deepmemory.store import Hit
 
 __all__ = ["hit_lines", "search"]
@@ -38,6 +39,9 @@ def search(
         ),
     ] = None,
     no_deep_memory: Annotated[bool, typer.Option("--no-deep-memory", help="Leave out what was learned.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also what was learned changed here: ranks, scores, training questions.")
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Print whole documents, not their first lines.")] = False,
     store: StorePath = DEFAULT_STORE,
     as_json: Json = False,
@@ -48,9 +52,15 @@ def search(
 
       deepmemory search how do I reset a password
       deepmemory search "reset password" --mode words --k 3 --filter path=faq.md
+      deepmemory search how do I reset a password --explain
     """
     question = " ".join(query)
     metadata = parse_filter(filter or [])
+    if explain:
+        _refuse_with_explain(mode, no_deep_memory=no_deep_memory)
+        with open_store(store, read_only=True) as opened:
+            _print_explanation(opened.explain(question, k, filter=metadata), full=full, as_json=as_json)
+        return
     with open_store(store, read_only=True) as opened:
         layer = None if mode == "words" or no_deep_memory else opened.deep_memory.get_model()
         hits = opened.search(question, k, mode=mode, filter=metadata, deep_memory=False if no_deep_memory else None)
@@ -61,6 +71,21 @@ def search(
         typer.echo("Nothing found." if metadata is None else "Nothing found that passes the filter.")
     for rank, hit in enumerate(hits, start=1):
         typer.echo("\n".join(hit_lines(rank, hit, lines_shown=None if full else _LINES_SHOWN)))
+
+
+def _refuse_with_explain(mode: str, *, no_deep_memory: bool) -> None:
+    if mode == "words" or no_deep_memory:
+        other = "--no-deep-memory" if no_deep_memory else "--mode words"
+        raise InputError(f"--explain tells what Deep Memory changes, and {other} leaves it out: give one of them")
+
+
+def _print_explanation(explanation: "Explanation", *, full: bool, as_json: bool) -> None:
+    from deepmemory.explanation.text import render
+
+    if as_json:
+        print_json({**explanation.as_dict(), "mode": "vectors"})
+    else:
+        typer.echo(wrapped(printable(render(explanation, whole=full))))
 
 
 def hit_lines(rank: int, hit: "Hit", *, lines_shown: int | None = _LINES_SHOWN) -> list[str]:

@@ -14,7 +14,7 @@ from deepmemory.cli.records import job_record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["train", "training_summary"]
+__all__ = ["diagnosis_lines", "train", "training_summary"]
 
 
 def train(
@@ -59,7 +59,17 @@ def train(
 
     typer.echo(status_table(job))
     typer.echo(wrapped(training_summary(job.results or {})))
+    for line in diagnosis_lines(job.results or {}):
+        typer.echo(wrapped(line))
     typer.echo("To measure it on other questions: deepmemory evaluate --queries FILE")
+
+
+def diagnosis_lines(results: "Mapping[str, Any]") -> list[str]:
+    """What was found in the questions that asks for something to be done, and how to see more of it."""
+    found = [f"- {finding['line']}" for finding in results.get("diagnosis", ())]
+    if not found:
+        return []
+    return ["Found in the questions:", *found, "To see which they are: deepmemory diagnose --queries FILE"]
 
 
 def training_summary(results: "Mapping[str, Any]") -> str:

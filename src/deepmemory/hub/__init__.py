@@ -6,7 +6,7 @@ from deepmemory.hub.connection import Effect, HubConnection
 from deepmemory.hub.dataset import DatasetRecord, HubDataset
 from deepmemory.hub.deep_memory import HubDeepMemory
 from deepmemory.hub.embedder import HubEmbedder
-from deepmemory.hub.search import search, search_words
+from deepmemory.hub.search import explain, search, search_words
 from deepmemory.hub.state import HubState
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "HubDeepMemory",
     "HubEmbedder",
     "HubState",
+    "explain",
     "search",
     "search_words",
 ]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from deepmemory.artifacts import LayerInfo, SavedLayer, decode_layer
 from deepmemory.data import LabelledQueries
+from deepmemory.diagnosis import Diagnosis, HeldOutQueries, decode_diagnosis
 from deepmemory.embedders import Embedder
 from deepmemory.errors import ArtifactError, Cancelled, DeepMemoryError, JobError
 from deepmemory.evaluation import Evaluation, decode_evaluation
@@ -24,7 +25,7 @@ from deepmemory.hub.embedder import HubEmbedder
 from deepmemory.hub.jobs import HubJobs
 from deepmemory.hub.vectors import pack
 from deepmemory.jobs import Job
-from deepmemory.memory import DeepMemory, EvaluationRequest, GivenQueries, HistoryEntry, embed_checked
+from deepmemory.memory import DeepMemory, EvaluationRequest, GivenQueries, HistoryEntry, embed_checked, embed_held_out
 from deepmemory.progress import Progress
 from deepmemory.state import replace_file
 from deepmemory.transform import Layer
@@ -146,6 +147,23 @@ class HubDeepMemory(DeepMemory):
             progress(total, total)
         return evaluation if seconds is None else replace(evaluation, embedding_seconds=seconds)
 
+    def _diagnose(
+        self, given: GivenQueries, test: HeldOutQueries | None, seed: int, progress: Progress | None
+    ) -> Diagnosis:
+        vectors, _ = self._query_vectors(given)
+        if given.embedder is not None and not isinstance(given.embedder, HubEmbedder):
+            test = embed_held_out(given.embedder, test, None)
+        total = len(given.labelled)
+        if progress is not None:
+            progress(0, total)
+        body = {**_asked(given, vectors), **_asked_of(test), "seed": int(seed)}
+        reply = self._connection.call("POST", "/diagnosis", body, effect=Effect.NONE, slow=True)
+        with self._connection.understood("a diagnosis"):
+            diagnosis = decode_diagnosis(reply)
+        if progress is not None:
+            progress(total, total)
+        return diagnosis
+
     def _job(self, job_id: str) -> Job:
         return self._jobs.get(job_id)
 
@@ -231,6 +249,13 @@ def _asked(given: GivenQueries, vectors: NDArray[np.float32] | None) -> dict[str
     labelled = given.labelled
     asked = {"queries": list(labelled.queries), "relevance": [list(map(list, pairs)) for pairs in labelled.relevance]}
     return asked if vectors is None else {**asked, "vectors": pack(vectors)}
+
+
+def _asked_of(test: HeldOutQueries | None) -> dict[str, Any]:
+    if test is None:
+        return {}
+    vectors = {} if test.vectors is None else {"test_vectors": pack(test.vectors)}
+    return {"test_queries": list(test.texts), **vectors}
 
 
 def _history_entry(values: Mapping[str, Any]) -> HistoryEntry:

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from deepmemory.backends.base import Filter
 from deepmemory.data import Hit
+from deepmemory.explanation import Explanation, decode_explanation
 from deepmemory.hub.backend import QUERIES_AT_ONCE, filter_values, results_of
 from deepmemory.hub.connection import Effect, HubConnection
 from deepmemory.hub.parts import ask_in_parts
 from deepmemory.hub.vectors import pack
 
-__all__ = ["search", "search_words"]
+__all__ = ["explain", "search", "search_words"]
 
 
 def search(
@@ -60,6 +61,25 @@ def search_words(
         most=QUERIES_AT_ONCE,
     )
     return found
+
+
+def explain(
+    connection: HubConnection, query: str | None, vector: NDArray[np.float32] | None, k: int, *, filter: Filter | None
+) -> Explanation:
+    """What the hub's active layer changes in one ranking.
+
+    Args:
+        connection: to the dataset.
+        query: its text, which the hub embeds where there is no vector.
+        vector: ``(1, dimensions)`` float32.
+        k: hits to explain.
+        filter: metadata that hits must have.
+    """
+    asked = {**({} if query is None else {"query": query}), **({} if vector is None else {"vectors": pack(vector)})}
+    body = {"k": k, **asked, **filter_values(filter)}
+    reply = connection.call("POST", "/explain", body, effect=Effect.NONE, slow=vector is None)
+    with connection.understood("an explanation"):
+        return decode_explanation(reply)
 
 
 def _hits(connection: HubConnection, body: Mapping[str, Any], *, slow: bool) -> list[list[Hit]]:

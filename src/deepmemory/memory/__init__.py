@@ -4,7 +4,7 @@ from deepmemory.memory.deep_memory import DeepMemory, EmbedderSpec, EvaluationRe
 from deepmemory.memory.history import HistoryEntry
 from deepmemory.memory.local import LocalDeepMemory
 from deepmemory.memory.tables import NO_JOBS, jobs_table, status_table
-from deepmemory.memory.training_work import embed_checked
+from deepmemory.memory.training_work import embed_checked, embed_held_out
 
 __all__ = [
     "NO_JOBS",
@@ -15,6 +15,7 @@ __all__ = [
     "HistoryEntry",
     "LocalDeepMemory",
     "embed_checked",
+    "embed_held_out",
     "jobs_table",
     "status_table",
 ]

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepmemory.artifacts import LayerInfo
 from deepmemory.data import LabelledQueries, Relevance, check_labelled, check_vectors
+from deepmemory.data.text import is_list, shown, text_problem
+from deepmemory.diagnosis import Diagnosis, HeldOutQueries
 from deepmemory.embedders import Embedder, resolve_embedder
 from deepmemory.embedders.adapters import EmbeddingFunction, LangChainEmbeddings
 from deepmemory.errors import Cancelled, InputError, JobError, ReadOnlyError
@@ -304,6 +306,48 @@ class DeepMemory(ABC):
             evaluation.print()
         return evaluation
 
+    def diagnose(
+        self,
+        queries: Sequence[str],
+        relevance: Relevance,
+        *,
+        test_queries: Sequence[str] | None = None,
+        embedding_function: EmbedderSpec | None = None,
+        embeddings: ArrayLike | None = None,
+        test_embeddings: ArrayLike | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Diagnosis:
+        """Look at queries before they train, or after: what is wrong with them, why it matters, and what to do.
+
+        Nothing is changed, and nothing goes into the history.
+
+        Args:
+            queries: texts.
+            relevance: for each query the ``(document id, grade)`` pairs that answer it.
+            test_queries: texts that are to measure the training, to see that none of them trains.
+            embedding_function: embeds all of them instead of the store's embedder.
+            embeddings: ``(len(queries), dimensions)``, the queries' vectors, where they are known already.
+            test_embeddings: ``(len(test_queries), dimensions)``; where ``embeddings`` are given and these are not, test
+                queries are compared by their texts alone.
+            seed: draws the sample that is looked at where there are thousands of queries.
+            progress: called with searches done and their number.
+
+        Returns:
+            the findings, the gravest first; prints as text, and has ``as_dict()``.
+
+        Raises:
+            InputError: everything that is wrong with the arguments.
+            ArtifactError: the active layer is damaged.
+        """
+        held_out = _checked_texts(test_queries, "test_queries")
+        given = self._given(queries, relevance, embeddings, embedding_function)
+        vectors = None
+        if test_embeddings is not None:
+            vectors = check_vectors(test_embeddings, len(held_out or ()), self._dimensions(), "test_embeddings")
+        test = None if held_out is None else HeldOutQueries(held_out, vectors)
+        return self._diagnose(given, test, seed, progress)
+
     def close(self) -> None:  # noqa: B027  jobs of a hub need no waiting for
         """Wait for the jobs that were started here and run in this process."""
 
@@ -328,6 +372,12 @@ class DeepMemory(ABC):
     @abstractmethod
     def _evaluate(self, given: GivenQueries, asked: EvaluationRequest, progress: Progress | None) -> Evaluation:
         """Search twice and compare; log it where that is asked and allowed."""
+
+    @abstractmethod
+    def _diagnose(
+        self, given: GivenQueries, test: HeldOutQueries | None, seed: int, progress: Progress | None
+    ) -> Diagnosis:
+        """Look at the queries; the test queries' vectors are still to be made where an embedder was given."""
 
     @abstractmethod
     def _job(self, job_id: str) -> Job: ...
@@ -394,3 +444,22 @@ class DeepMemory(ABC):
             raise JobError(f"job {job_id} failed: {job.error}")
         if job.state == CANCELLED:
             raise Cancelled(f"job {job_id} was cancelled: {job.error}")
+
+
+def _checked_texts(values: object, name: str) -> list[str] | None:
+    """A list of texts; None where none was given.
+
+    Raises:
+        InputError: it is something else, naming every row that can't be used.
+    """
+    if values is None:
+        return None
+    if not is_list(values):
+        raise InputError(f"{name} must be a list of texts, but is {shown(values)}")
+    texts = list(values)
+    problems = [
+        f"{name}[{row}]: the query {problem}." for row, text in enumerate(texts) if (problem := text_problem(text))
+    ]
+    if problems:
+        raise InputError(problems)
+    return texts

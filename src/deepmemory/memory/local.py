@@ -5,18 +5,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deepmemory import jobs
 from deepmemory.artifacts import LayerArchive, LayerInfo, SavedLayer
-from deepmemory.backends.base import Backend, Distance
+from deepmemory.backends.base import Backend, Distance, Filter
 from deepmemory.data import LabelledQueries
+from deepmemory.diagnosis import Diagnosis, HeldOutQueries, diagnose
 from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.errors import ArtifactError, JobError, StorageError
 from deepmemory.evaluation import Evaluation, depth_for, evaluate_rankings
+from deepmemory.explanation import Explanation, explain
 from deepmemory.jobs import CANCELLED, Job, JobStore
 from deepmemory.memory.deep_memory import DeepMemory, EvaluationRequest, GivenQueries
-from deepmemory.memory.history import History, HistoryEntry
+from deepmemory.memory.history import History, HistoryEntry, data_hash
 from deepmemory.memory.ranking import rank_both
-from deepmemory.memory.training_work import TrainingWork, embed_checked
+from deepmemory.memory.training_work import TrainingWork, embed_checked, embed_held_out
 from deepmemory.progress import Progress
 from deepmemory.state import State
 from deepmemory.transform import Layer
@@ -94,6 +99,29 @@ class LocalDeepMemory(DeepMemory):
     def history(self) -> list[HistoryEntry]:
         """The queries that were trained on and evaluated, oldest first."""
         return list(self._history)
+
+    def explain(
+        self, query: str | None, query_vector: NDArray[np.float32], k: int, *, filter: Filter | None = None
+    ) -> Explanation:
+        """What the active layer changes in the ranking of one query; see `VectorStore.explain`.
+
+        Args:
+            query: its text; None where only the vector is known.
+            query_vector: ``(dimensions,)`` float32.
+            k: hits to explain.
+            filter: metadata that hits must have.
+        """
+        saved = self._saved_layer(None)
+        return explain(
+            self._backend,
+            query_vector,
+            k,
+            layer=None if saved is None else (saved.info.name, saved.layer),
+            text=query,
+            training_queries=None if saved is None else self._training_queries(saved),
+            distance=self._distance,
+            filter=filter,
+        )
 
     def close(self) -> None:
         """Wait for the jobs that were started here."""
@@ -176,6 +204,25 @@ class LocalDeepMemory(DeepMemory):
             self._log_evaluation(given.labelled, evaluation, saved, asked)
         return evaluation
 
+    def _diagnose(
+        self, given: GivenQueries, test: HeldOutQueries | None, seed: int, progress: Progress | None
+    ) -> Diagnosis:
+        saved, vectors = self._saved_layer(None), given.vectors
+        if vectors is None:
+            assert given.embedder is not None
+            vectors = embed_checked(given.embedder, given.labelled, self._backend.dimensions)
+            test = embed_held_out(given.embedder, test, self._backend.dimensions)
+        return diagnose(
+            self._backend,
+            given.labelled,
+            vectors,
+            distance=self._distance,
+            layer=None if saved is None else (saved.info.name, saved.layer),
+            test=test,
+            seed=seed,
+            progress=progress,
+        )
+
     def _job(self, job_id: str) -> Job:
         return self._jobs.get(job_id)
 
@@ -245,6 +292,13 @@ class LocalDeepMemory(DeepMemory):
         if entry is not None:
             return set(entry.labelled.labelled_ids), entry.labelled.queries
         return {str(id) for id in saved.layer.document_ids} or None, ()
+
+    def _training_queries(self, saved: SavedLayer) -> tuple[str, ...] | None:
+        """Texts that a layer was trained on, in the order of its memory's keys; None where they are not kept here."""
+        entry = self._history.read(str(saved.info.report.get("history", "")))
+        merged = None if entry is None else entry.labelled.merged()
+        # The history of another store may have an entry of the same name, though that is hardly possible.
+        return None if merged is None or data_hash(merged) != saved.info.data_hash else merged.queries
 
     def _log_evaluation(
         self, labelled: LabelledQueries, evaluation: Evaluation, saved: SavedLayer | None, asked: EvaluationRequest

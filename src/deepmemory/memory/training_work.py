@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deepmemory.artifacts import LayerArchive, LayerInfo
 from deepmemory.backends.base import Backend, Distance, Ranking
 from deepmemory.data import LabelledQueries, check_vectors
+from deepmemory.diagnosis import HeldOutQueries, diagnose
 from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.jobs import JobRun
 from deepmemory.memory.history import data_hash
@@ -20,10 +21,13 @@ from deepmemory.training import fit
 from deepmemory.transform import Layer
 from deepmemory.words import DEPTH
 
-__all__ = ["Learned", "TrainingWork", "embed_checked"]
+__all__ = ["Learned", "TrainingWork", "embed_checked", "embed_held_out"]
 
-_EMBEDDED, _FOUND_BY_WORDS, _GATHERED, _FITTED = 0.3, 0.35, 0.4, 1.0
+_EMBEDDED, _FOUND_BY_WORDS, _GATHERED, _LOOKED_AT, _FITTED = 0.3, 0.35, 0.4, 0.45, 1.0
 _WORDS_BATCH = 50
+
+_DIAGNOSED = 500
+"""Queries that are looked at in passing; `DeepMemory.diagnose` looks at more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +75,7 @@ class TrainingWork:
         return embed_checked(self.embedder, self.labelled, self.backend.dimensions, progress=progress)
 
     def learn(self, run: JobRun, vectors: NDArray[np.float32]) -> "Learned":
-        """The second stage: search by words, gather the documents, and fit."""
+        """The second stage: search by words, gather the documents, look at the labels, and fit."""
         by_words = self._search_words(run.stage("searching by words", _EMBEDDED, _FOUND_BY_WORDS))
         pool = gather_pool(
             self.backend,
@@ -82,6 +86,15 @@ class TrainingWork:
             progress=run.stage("reading documents", _FOUND_BY_WORDS, _GATHERED),
             by_words=by_words,
         )
+        diagnosis = diagnose(
+            self.backend,
+            self.labelled,
+            vectors,
+            distance=self.distance,
+            sample=_DIAGNOSED,
+            seed=self.seed,
+            progress=run.stage("looking at the labels", _GATHERED, _LOOKED_AT),
+        )
         rows = pool.rows()
         relevance = [[(rows[id], grade) for id, grade in qrels.items()] for qrels in self.labelled.qrels]
         result = fit(
@@ -91,10 +104,11 @@ class TrainingWork:
             lexical_scores=lexical_scores(by_words, rows) if by_words else None,
             seed=self.seed,
             distance=self.distance,
-            progress=run.stage("training", _GATHERED, _FITTED),
+            progress=run.stage("training", _LOOKED_AT, _FITTED),
         )
         layer = result.layer.with_document_ids([pool.ids[int(row)] for row in result.layer.document_ids])
-        return Learned(layer, {**result.report.as_dict(), **self.provenance, "job": run.job_id})
+        report = {**result.report.as_dict(), "diagnosis": diagnosis.short(), **self.provenance, "job": run.job_id}
+        return Learned(layer, report)
 
     def _search_words(self, progress: Progress) -> list[Ranking]:
         """What each query finds by words; nothing where words are to have no part."""
@@ -149,3 +163,12 @@ def embed_checked(
     """Embed queries, and check that the vectors are of the store's dimensions, ``(len(labelled), dimensions)``."""
     vectors = embedder.embed_queries(list(labelled.queries), progress=progress)
     return check_vectors(vectors, len(labelled), dimensions, f"the vectors that {embedder.name} made of the queries")
+
+
+def embed_held_out(embedder: Embedder, test: HeldOutQueries | None, dimensions: int | None) -> HeldOutQueries | None:
+    """Test queries with their vectors, made where they were not given."""
+    if test is None or test.vectors is not None or not test.texts:
+        return test
+    vectors = embedder.embed_queries(list(test.texts))
+    what = f"the vectors that {embedder.name} made of the test queries"
+    return HeldOutQueries(test.texts, check_vectors(vectors, len(test.texts), dimensions, what))

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from deepmemory import __version__
 from deepmemory.errors import DeepMemoryError, StorageError
-from deepmemory.server import administration, documents, layers, replies, schemas, training
+from deepmemory.server import administration, documents, explanations, layers, replies, schemas, training
 from deepmemory.server.gate import Gate
 from deepmemory.server.hub import Hub
 from deepmemory.server.refusals import Refusal, refusal_of
@@ -52,7 +52,7 @@ def make_app(hub: Hub) -> ASGIApp:
         redoc_url=None,
     )
     app.state.hub = hub
-    for router in (administration.router, documents.router, training.router, layers.router):
+    for router in (administration.router, documents.router, explanations.router, training.router, layers.router):
         app.include_router(router, prefix="/v1")
     _add_operations(app, hub)
     _add_handlers(app)

@@ -153,6 +153,79 @@ class SearchReply(BaseModel):
     results: list[Hits]
 
 
+class PartOut(BaseModel):
+    """One summand of a score."""
+
+    name: str
+    value: float
+
+
+class CauseOut(BaseModel):
+    """A training query that raised a document; its text is null where it is not kept."""
+
+    query: str | None
+    number: int
+    cosine: float
+    raised: float
+
+
+class ExplainedHitOut(BaseModel):
+    """A document with and without the layer; a rank is null beyond ``depth``, and the parts sum to the score."""
+
+    id: str
+    score: float
+    text: str
+    metadata: dict[str, Any]
+    rank: int | None
+    rank_before: int | None
+    score_before: float
+    parts: list[PartOut]
+    causes: list[CauseOut]
+
+
+class ExplanationOut(BaseModel):
+    """What the active layer changed in one ranking; ``left`` are no longer among the first k."""
+
+    query: str | None
+    layer: str | None
+    k: int
+    depth: int
+    hits: list[ExplainedHitOut]
+    left: list[ExplainedHitOut]
+    notes: list[str]
+
+
+class ExampleOut(BaseModel):
+    """One row that shows a finding; the beginnings of documents' texts by id."""
+
+    note: str
+    queries: list[str]
+    documents: dict[str, str]
+
+
+class FindingOut(BaseModel):
+    """One thing that was found: in ``n`` rows of ``of`` that were looked at."""
+
+    kind: str
+    severity: Literal["problem", "warning", "info"]
+    n: int
+    of: int
+    what: str
+    why: str
+    advice: str
+    examples: list[ExampleOut]
+
+
+class DiagnosisOut(BaseModel):
+    """What was found in labelled queries, the gravest first."""
+
+    severity: Literal["problem", "warning", "info"]
+    n_queries: int
+    n_documents: int
+    n_looked_at: int
+    findings: list[FindingOut]
+
+
 class JobOut(BaseModel):
     """A training as it stands."""
 

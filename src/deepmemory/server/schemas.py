@@ -179,6 +179,23 @@ class SearchRequest(Body):
     documents: bool = True
 
 
+class ExplainRequest(Body):
+    """One query, as a text or as a vector, whose ranking is to be explained."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [{"query": "what does water become?", "k": 3}, {"vectors": [[1.0, 0.0]], "k": 3}]
+        },
+    )
+
+    query: str | None = None
+    vectors: Vectors | None = Field(default=None, description="The query's vector: one row.")
+    k: Annotated[int, Field(ge=1, le=_LARGEST)] = 10
+    filter: Filter | None = None
+
+
 class EmbedRequest(Body):
     """Texts to make vectors of, as the dataset's own embedder makes them."""
 
@@ -229,6 +246,34 @@ class EvaluateRequest(Body):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     log_queries: bool | None = None
     qvs_params: dict[str, Any] = Field(default={}, description="To be kept with the queries in the history.")
+
+
+class DiagnoseRequest(Body):
+    """Queries with their right answers, to be looked at."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "queries": ["what is ice?"],
+                    "relevance": [[["ice", 1.0]]],
+                    "vectors": [[1.0, 0.0]],
+                    "test_queries": ["What is ice?"],
+                }
+            ]
+        },
+    )
+
+    queries: list[str]
+    relevance: Grades
+    vectors: Vectors | None = None
+    test_queries: list[str] | None = Field(default=None, description="That are to measure, and must not train.")
+    test_vectors: Vectors | None = Field(
+        default=None, description="Without them, and where the hub doesn't embed, texts alone are compared."
+    )
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
 
 
 class ActiveRequest(Body):

@@ -165,6 +165,28 @@ def evaluate(request: Request, org: Org, name: Name) -> Response:
     return reply(encode_evaluation(evaluation))
 
 
+@router.post(
+    "/diagnosis", response_model=replies.DiagnosisOut, openapi_extra=needs("read", body=schemas.DiagnoseRequest)
+)
+def diagnose(request: Request, org: Org, name: Name) -> Response:
+    """Look at queries before they train, or after: what is wrong with them, why it matters, and what to do."""
+    settings = hub_of(request).settings
+    asked = schemas.parse(schemas.DiagnoseRequest, request.state.body)
+    bounded(len(asked.queries), settings.max_labelled, "queries")
+    bounded(len(asked.test_queries or ()), settings.max_labelled, "test queries")
+    note_queries(request, asked.queries)
+    dataset = dataset_of(request, org, name)
+    diagnosis = dataset.store.deep_memory.diagnose(
+        asked.queries,
+        cast("Relevance", asked.relevance),
+        test_queries=asked.test_queries,
+        embeddings=_vectors(dataset, asked.vectors, None),
+        test_embeddings=schemas.read_vectors(asked.test_vectors, "test_vectors"),
+        seed=asked.seed,
+    )
+    return reply(diagnosis.as_dict())
+
+
 def job_record(job: Job, dataset: Dataset) -> dict[str, Any]:
     """A job as replies have it: without what only its runner needs."""
     record = {name: value for name, value in asdict(job).items() if name not in _INNER}

@@ -11,7 +11,9 @@ from deepmemory.backends.base import Distance, Filter
 from deepmemory.data import Document, Hit, check_vectors
 from deepmemory.embedders import Embedder, Fingerprint, resolve_embedder
 from deepmemory.errors import MissingExtraError, NotAStoreError
+from deepmemory.explanation import Explanation
 from deepmemory.hub import HubAddress, HubBackend, HubConnection, HubDataset, HubDeepMemory, HubEmbedder, HubState
+from deepmemory.hub import explain as explain_on_hub
 from deepmemory.hub import search as search_hub
 from deepmemory.hub import search_words as search_hub_words
 from deepmemory.hub.dataset import DatasetRecord, EmbedderWish
@@ -127,6 +129,15 @@ class HubParts(StoreParts):
     def search_words(self, queries: Sequence[str], k: int, *, filter: Filter | None) -> list[list[Hit]]:
         """Search by words on the hub, in one round trip."""
         return search_hub_words(self._connection, queries, k, filter=filter)
+
+    def explain(
+        self, query: str | None, vector: NDArray[np.float32] | None, k: int, *, filter: Filter | None
+    ) -> Explanation:
+        """Let the hub explain, in one round trip; a query that it can't embed is embedded here before."""
+        if vector is None and query is not None and not isinstance(self.embedder, HubEmbedder):
+            assert self.embedder is not None
+            vector = self.embedder.embed_queries([query])
+        return explain_on_hub(self._connection, query, vector, k, filter=filter)
 
     def close(self) -> None:
         """Close the connections; jobs go on where they are."""

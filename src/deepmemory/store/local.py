@@ -9,6 +9,7 @@ from deepmemory.backends import Filter, Ranking, open_backend
 from deepmemory.backends.base import Distance
 from deepmemory.data import Document, Hit, check_vectors
 from deepmemory.errors import DeepMemoryError
+from deepmemory.explanation import Explanation
 from deepmemory.memory import EmbedderSpec, LocalDeepMemory
 from deepmemory.progress import Progress
 from deepmemory.retrieval import documents_of, retrieve
@@ -48,7 +49,7 @@ class LocalParts(StoreParts):
             chosen, record, self.state, dimensions=lambda: self.backend.dimensions, read_only=read_only
         )
         self.embedder = bound
-        self.deep_memory = LocalDeepMemory(
+        self.deep_memory: LocalDeepMemory = LocalDeepMemory(
             self.backend,
             bound,
             self.state,
@@ -104,6 +105,16 @@ class LocalParts(StoreParts):
     def search_words(self, queries: Sequence[str], k: int, *, filter: Filter | None) -> list[list[Hit]]:
         """Rank by the engine's full-text search."""
         return self._hits(self.backend.search_text(queries, k, filter=filter))
+
+    def explain(
+        self, query: str | None, vector: NDArray[np.float32] | None, k: int, *, filter: Filter | None
+    ) -> Explanation:
+        """Embed where no vector is given, search without and with the layer, take the scores apart."""
+        if vector is None:
+            assert query is not None
+            assert self.embedder is not None
+            vector = self.embedder.embed_queries([query])
+        return self.deep_memory.explain(query, vector[0], k, filter=filter)
 
     def close(self) -> None:
         """Wait for the training jobs that were started here, and let go of the store."""

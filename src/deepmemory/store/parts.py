@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from deepmemory.backends.base import Backend, Filter
 from deepmemory.data import Document, Hit
 from deepmemory.embedders import Embedder
+from deepmemory.explanation import Explanation
 from deepmemory.memory import DeepMemory
 from deepmemory.progress import Progress
 from deepmemory.state import State
@@ -59,6 +60,12 @@ class StoreParts(ABC):
     @abstractmethod
     def search_words(self, queries: Sequence[str], k: int, *, filter: Filter | None) -> list[list[Hit]]:
         """Find the documents that share words with each query."""
+
+    @abstractmethod
+    def explain(
+        self, query: str | None, vector: NDArray[np.float32] | None, k: int, *, filter: Filter | None
+    ) -> Explanation:
+        """Take one ranking apart; without its vector ``(1, dimensions)`` the embedder, which is there, makes it."""
 
     @abstractmethod
     def close(self) -> None:

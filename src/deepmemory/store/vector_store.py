@@ -15,6 +15,7 @@ from deepmemory.data import Document, Hit, Metadata, check_documents, check_vect
 from deepmemory.data.text import is_list, shown, text_problem
 from deepmemory.embedders import Embedder
 from deepmemory.errors import CapabilityError, InputError, ReadOnlyError
+from deepmemory.explanation import Explanation
 from deepmemory.memory import DeepMemory, EmbedderSpec
 from deepmemory.progress import Progress
 from deepmemory.state import State
@@ -252,6 +253,43 @@ class VectorStore:
             n = None if texts is None else len(texts)
             vectors = check_vectors(embeddings, n, self._parts.dimensions(), "embeddings")
         return self._parts.search(texts, vectors, int(k), with_layer=deep_memory is not False, filter=filter)
+
+    def explain(
+        self,
+        query: str | None = None,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        embedding: ArrayLike | None = None,
+    ) -> Explanation:
+        """Search as `search` does, and say what Deep Memory changed: ranks, scores part by part, and by whom.
+
+        Args:
+            query: a text.
+            k: as for `search`.
+            filter: as for `search`.
+            embedding: as for `search`.
+
+        Returns:
+            the hits with rank and score without and with the active layer, the parts of each score, the training
+            queries that raised it, and what is no longer among the first k; prints as text, and has ``as_dict()``.
+
+        Raises:
+            InputError: an argument is wrong.
+            ArtifactError: the active layer is damaged.
+
+        Example:
+            >>> print(store.explain("how do I reset a password", k=5))
+        """
+        _check_k(k)
+        if (embedding is None or query is not None) and (problem := text_problem(query)):
+            raise InputError(f"the query {problem}")
+        if embedding is None:
+            self._refuse_if_no_embedder("the query's vector as embedding")
+            return self._parts.explain(query, None, int(k), filter=filter)
+        given = np.atleast_2d(np.asarray(embedding))
+        vector = check_vectors(given, 1, self._parts.dimensions(), "embedding")
+        return self._parts.explain(query, vector, int(k), filter=filter)
 
     def documents(self) -> Iterator[Document]:
         """Iterate over all documents, without holding them."""
