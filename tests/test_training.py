@@ -155,7 +155,7 @@ def test_fewer_queries_than_dimensions():
     assert result.report.active
     assert result.layer.matrix.shape == (96, 96)
     labels = Labels.from_relevance(relevance, n_queries=60, n_documents=150)
-    problem = plain_problem(queries, documents, labels)
+    problem = plain_problem(queries, documents, labels, np.ones(60, dtype=np.float32))
     z = problem.solve(10.0, problem.start, tolerance=1e-3, max_iterations=5, on_step=lambda: None)
     assert z.shape == (60, 96)
     assert np.linalg.matrix_rank(problem.matrix(z)) <= 60
@@ -181,6 +181,63 @@ def test_all_queries_about_one_document():
     report = fit(queries, documents, [[(0, 1.0)]] * 20).report
     assert report.by_document == {}  # no document can be held out
     assert report.n_labelled == 1
+
+
+def asked_and_made(seed=0, n_asked=200, n_made=600):
+    """Asked queries that are turned from their documents, and made ones that are close copies of theirs."""
+    queries, documents, relevance = planted(seed=seed, n_queries=n_asked)
+    rng = np.random.default_rng(seed + 1000)
+    answers = rng.integers(0, len(documents), n_made)
+    copies = unit_rows(documents[answers] + 0.3 * unit(rng, n_made))
+    every = np.concatenate([queries, copies]).astype(np.float32)
+    is_made = np.arange(n_asked + n_made) >= n_asked
+    return every, documents, [*relevance, *([(int(a), 1.0)] for a in answers)], is_made
+
+
+def test_made_queries_do_not_outvote_those_that_were_asked():
+    queries, documents, relevance, made = asked_and_made()
+    new_queries, _, new_relevance = planted(seed=0, n_queries=400)
+    new_queries, new_relevance = new_queries[200:], new_relevance[200:]
+    told = fit(queries, documents, relevance, made=made)
+    untold = fit(queries, documents, relevance)
+    alone = fit(queries[~made], documents, relevance[:200])
+    by_told, by_untold, by_alone = (
+        mean_ndcg(one.layer, new_queries, documents, new_relevance) for one in (told, untold, alone)
+    )
+    assert by_told > by_untold + 0.05
+    assert by_told > by_alone - 0.02
+    assert told.report.n_made == 600
+    assert told.report.by_query["ndcg@10"].n_queries == 200
+
+
+def test_made_queries_judge_each_other_where_too_few_were_asked():
+    queries, documents, relevance = planted(n_queries=200)
+    made = np.arange(200) >= 5
+    result = fit(queries, documents, relevance, made=made)
+    assert result.report.n_made == 0
+    assert result.report.by_query["ndcg@10"].n_queries == 200
+
+
+def test_what_only_made_queries_want_is_not_taken_for_asked_before():
+    queries, documents, relevance, made = asked_and_made(seed=5)
+    layer = fit(queries, documents, relevance, made=made).layer
+    asked_for = {row for pairs, is_made in zip(relevance, made, strict=True) if not is_made for row, _ in pairs}
+    assert set(layer.document_ids) <= asked_for
+
+
+def test_saying_that_nothing_was_made_changes_no_byte():
+    queries, documents, relevance = planted(n_queries=120)
+    plain = fit(queries, documents, relevance).layer
+    told = fit(queries, documents, relevance, made=np.zeros(120, dtype=bool)).layer
+    assert plain.matrix is not None
+    assert plain.matrix.tobytes() == told.matrix.tobytes()
+
+
+@pytest.mark.parametrize("made", [[True] * 7, [0.5] * 60, [[True]] * 60])
+def test_made_is_one_boolean_for_each_query(made):
+    queries, documents, relevance = planted(n_queries=60)
+    with pytest.raises(InputError, match="60 booleans"):
+        fit(queries, documents, relevance, made=made)
 
 
 def test_progress_runs_to_its_total_on_the_caller_s_thread():

@@ -46,7 +46,8 @@ def twins(module_environment, tmp_path_factory) -> Iterator[Twins]:
         for store in (there, here):
             metadatas = [{"even": row % 2 == 0} for row in range(len(ids))]
             assert store.add(texts, metadatas, ids) == ids
-            store.deep_memory.train(queries, relevance, seed=3, wait=True)
+            made = [row >= 100 for row in range(len(queries))]
+            store.deep_memory.train(queries, relevance, made=made, seed=3, wait=True)
         yield Twins(there, here, queries, relevance)
 
 

@@ -89,6 +89,7 @@ class DeepMemory(ABC):
         token: str | None = None,  # noqa: ARG002  the original's; the store has its own
         *,
         embeddings: ArrayLike | None = None,
+        made: Sequence[bool] | None = None,
         words: bool = True,
         seed: int = 0,
         wait: bool = False,
@@ -106,6 +107,8 @@ class DeepMemory(ABC):
             embedding_function: embeds the queries instead of the store's embedder; it must make the same vectors.
             token: accepted as the original's, and not used.
             embeddings: ``(len(queries), dimensions)``, the queries' vectors, where they are known already.
+            made: for each query whether it was made out of its document, by a model or by extraction, and not asked by
+                anybody. Made queries train the linear layer and, where there are enough asked ones, judge nothing.
             words: learn as well how far to trust the store's full-text search beside the vectors, where it has one;
                 False learns on vectors alone, and searches then cost no full-text search.
             seed: of the folds; the same seed and data give the same layer.
@@ -123,7 +126,7 @@ class DeepMemory(ABC):
             Cancelled: with ``wait``, the job was cancelled.
         """
         self._refuse_if_read_only("train")
-        given = self._given(queries, relevance, embeddings, embedding_function)
+        given = self._given(queries, relevance, embeddings, embedding_function, made)
         job_id = self._start(given, seed, progress, words=words, wait=wait)
         if wait:
             self._wait_as_owner(job_id, progress)
@@ -414,8 +417,9 @@ class DeepMemory(ABC):
         relevance: Relevance,
         embeddings: ArrayLike | None,
         embedding_function: EmbedderSpec | None,
+        made: Sequence[bool] | None = None,
     ) -> GivenQueries:
-        labelled = check_labelled(queries, relevance, known_ids=self._known_ids)
+        labelled = check_labelled(queries, relevance, made=made, known_ids=self._known_ids)
         if embeddings is None:
             embedder = self._embedder_for(embedding_function)
             return GivenQueries(labelled, None, embedder, by_own_embedder=embedder is self._embedder)

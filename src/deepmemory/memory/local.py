@@ -290,7 +290,8 @@ class LocalDeepMemory(DeepMemory):
             return None, ()
         entry = self._history.read(str(saved.info.report.get("history", "")))
         if entry is not None:
-            return set(entry.labelled.labelled_ids), entry.labelled.queries
+            told = entry.labelled.asked if saved.info.report.get("n_made") else entry.labelled
+            return set(told.labelled_ids), entry.labelled.queries
         return {str(id) for id in saved.layer.document_ids} or None, ()
 
     def _training_queries(self, saved: SavedLayer) -> tuple[str, ...] | None:
@@ -298,7 +299,10 @@ class LocalDeepMemory(DeepMemory):
         entry = self._history.read(str(saved.info.report.get("history", "")))
         merged = None if entry is None else entry.labelled.merged()
         # The history of another store may have an entry of the same name, though that is hardly possible.
-        return None if merged is None or data_hash(merged) != saved.info.data_hash else merged.queries
+        if merged is None or data_hash(merged) != saved.info.data_hash:
+            return None
+        # Made queries that judged nothing are no keys either.
+        return merged.asked.queries if saved.info.report.get("n_made") else merged.queries
 
     def _log_evaluation(
         self, labelled: LabelledQueries, evaluation: Evaluation, saved: SavedLayer | None, asked: EvaluationRequest

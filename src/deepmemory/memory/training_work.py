@@ -102,6 +102,7 @@ class TrainingWork:
             pool.vectors,
             relevance,
             lexical_scores=lexical_scores(by_words, rows) if by_words else None,
+            made=self.labelled.made or None,
             seed=self.seed,
             distance=self.distance,
             progress=run.stage("training", _LOOKED_AT, _FITTED),

@@ -54,7 +54,7 @@ def train(request: Request, org: Org, name: Name, key: IdempotencyKey = None) ->
     bounded(len(asked.queries), hub.settings.max_labelled, "queries")
     note_queries(request, asked.queries)
     dataset = dataset_of(request, org, name)
-    labelled = check_labelled(asked.queries, asked.relevance, known_ids=_known_ids(dataset))
+    labelled = check_labelled(asked.queries, asked.relevance, made=asked.made, known_ids=_known_ids(dataset))
     vectors = _vectors(dataset, asked.vectors, len(labelled))
     job_id = hub.registry.promise(
         dataset.name.id, key, b"train\0" + body, DurableJobStore.new_id(), hours=hub.settings.idempotency_hours

@@ -17,7 +17,7 @@ from deepmemory.training.evidence import NO_EVIDENCE, Evidence, gather
 from deepmemory.training.labels import Labels
 from deepmemory.training.pool import document_pool
 from deepmemory.training.report import FitReport
-from deepmemory.training.settings import IDENTITY, LAYERS, Settings
+from deepmemory.training.settings import IDENTITY, Settings, layers
 from deepmemory.training.trainer import Trainer
 from deepmemory.training.workers import Workers
 from deepmemory.transform import Layer, QueryMemory, as_matrix, unit_rows
@@ -29,6 +29,10 @@ Matrix: TypeAlias = NDArray[np.float32]
 
 MIN_QUERIES = 10
 """Fewer can't be divided into folds that say anything."""
+
+MOST_MADE = 2_000
+"""Made queries that train, or as many as were asked where those are more; beyond that they cost time and teach little,
+for all of them together never count more than the asked ones."""
 
 FINAL_TOLERANCE = 1e-4
 FINAL_ITERATIONS = 50
@@ -53,6 +57,7 @@ def fit(
     relevance: Sequence[Sequence[tuple[int, float]]],
     *,
     lexical_scores: LexicalScores | None = None,
+    made: ArrayLike | None = None,
     seed: int = 0,
     distance: Literal["cosine", "dot"] = "cosine",
     progress: Progress | None = None,
@@ -70,6 +75,9 @@ def fit(
         lexical_scores: ``(n_queries, n_documents)``, sparse or dense: full-text scores (BM25, or the measure of any
             engine) of the documents that each query finds by words, 0 for the others; its best hundred count. With
             them, how far to trust words beside the vectors is learned too, and `Layer.rank` wants them of new queries.
+        made: ``(n_queries,)`` bool: queries that were made out of their documents, by a model or by extraction, and not
+            asked by anybody. They train the linear layer, together at most as much as the asked ones; they are no
+            part of prior and memory, and judge nothing, unless there are too few asked ones to judge.
         seed: of the folds; the same seed gives the same bytes on the same machine.
         distance: how the store compares vectors.
         progress: called with (done, total) as work goes on, several times a second and always on the thread
@@ -84,10 +92,11 @@ def fit(
     """
     started = time.perf_counter()
     queries, documents, labels = _checked(query_vectors, document_vectors, relevance, distance)
+    is_made = _checked_made(made, len(queries))
     words = None
     if lexical_scores is not None:
         words = above_the_rest(check_lexical_scores(lexical_scores, len(queries), len(documents)))
-    training = _Training(queries, documents, labels, words, distance, seed, started, progress)
+    training = _Training(queries, documents, labels, is_made, words, distance, seed, started, progress)
     return training.run()
 
 
@@ -96,20 +105,27 @@ class _Training:
     queries: Matrix
     documents: Matrix
     labels: Labels
+    made: NDArray[np.bool_]
     words: csr_array | None
     distance: Literal["cosine", "dot"]
     seed: int
     started: float
     progress: Progress | None
     done: int = 0
-    total: int = len(LAYERS) + 1
+    total: int = 1
 
     def run(self) -> FitResult:
-        n_different = len(np.unique(self.queries, axis=0))
+        if self._n_different(~self.made) < MIN_QUERIES:
+            # they have to judge each other, as if they had been asked
+            self.made = np.zeros_like(self.made)
+        n_made = int(self.made.sum())
+        self._draw_made()
+        self.total += len(layers(with_made=n_made > 0))
+        n_different = self._n_different(~self.made)
         if n_different < MIN_QUERIES:
             reason = f"too few different queries to learn from: {n_different}, and at least {MIN_QUERIES} are needed"
-            return self._result(None, NO_EVIDENCE, reason)
-        folds = make_folds(self.queries, self.labels, self.seed)
+            return self._result(None, NO_EVIDENCE, reason, n_made)
+        folds = make_folds(self.queries, self.labels, self.seed, judges=~self.made)
         with Workers(self._report_progress) as workers:
             documents, labels, words = self._pool()
             runs = cross_validate(
@@ -117,6 +133,7 @@ class _Training:
                 documents,
                 labels,
                 folds,
+                made=self.made,
                 words=None if words is None else times(words, 1 / self._typical_best),
                 seed=self.seed,
                 workers=workers,
@@ -124,13 +141,33 @@ class _Training:
             )
             evidence = gather(runs, seed=self.seed)
             layer = self._train(evidence.winner, documents, labels, workers) if evidence.passes else None
-        return self._result(layer, evidence, evidence.reason())
+        return self._result(layer, evidence, evidence.reason(), n_made)
+
+    def _draw_made(self) -> None:
+        """Leave out made queries beyond `MOST_MADE`, at random."""
+        asked, made = np.flatnonzero(~self.made), np.flatnonzero(self.made)
+        most = max(MOST_MADE, len(asked))
+        if len(made) <= most:
+            return
+        drawn = np.random.default_rng(self.seed).choice(made, most, replace=False)
+        rows = np.sort(np.concatenate([asked, drawn]))
+        self.queries, self.labels, self.made = self.queries[rows], self.labels.subset(rows), self.made[rows]
+        self.words = None if self.words is None else self.words[rows]
+
+    def _n_different(self, which: NDArray[np.bool_]) -> int:
+        return len(np.unique(self.queries[which], axis=0))
+
+    @cached_property
+    def _asked(self) -> tuple[Matrix, Labels]:
+        """The queries that prior and memory know, and their right answers."""
+        rows = np.flatnonzero(~self.made)
+        return self.queries[rows], self.labels.subset(rows)
 
     @cached_property
     def _typical_best(self) -> float:
         """What the best hit by words has above the rest, mean over the queries that find anything: their unit."""
         assert self.words is not None
-        best = self.words.max(axis=1).toarray().ravel()
+        best = self.words[np.flatnonzero(~self.made)].max(axis=1).toarray().ravel()
         return float(best[best > 0].mean()) if best.any() else 1.0
 
     def _pool(self) -> tuple[Matrix, Labels, csr_array | None]:
@@ -147,23 +184,24 @@ class _Training:
         layer = Layer(dimensions=self.queries.shape[1], matrix=matrix, distance=self.distance, words=trust)
         if not settings.has_bonus:
             return layer
-        labelled = self.labels.labelled
+        queries, labels = self._asked
+        labelled = labels.labelled
         return replace(
             layer,
             document_ids=tuple(labelled.tolist()),
             document_vectors=np.ascontiguousarray(self.documents[labelled]),
             prior=settings.prior,
-            memory=self._memory(settings, layer.transform(self.queries)) if settings.gain else None,
+            memory=self._memory(settings, layer.transform(queries), labels) if settings.gain else None,
         )
 
     def _linear(self, settings: Settings, documents: Matrix, labels: Labels, workers: Workers) -> Matrix | None:
         if settings.penalty is None:
             return None
-        trainer = Trainer(self.queries, documents, labels, self.seed)
-        winner = LAYERS.index(settings.linear)
+        trainer = Trainer(self.queries, documents, labels, self.seed, made=self.made)
+        path = [layer for layer in layers(with_made=True) if layer.has_made == settings.has_made]
         matrix = None
-        for place, layer in enumerate(LAYERS[: winner + 1]):
-            is_last = place == winner
+        for layer in path[: path.index(settings.linear) + 1]:
+            is_last = layer == settings.linear
             matrix = trainer.advance(
                 layer,
                 tolerance=FINAL_TOLERANCE if is_last else TOLERANCE,
@@ -173,26 +211,27 @@ class _Training:
             )
         return matrix
 
-    def _memory(self, settings: Settings, keys: Matrix) -> QueryMemory:
+    def _memory(self, settings: Settings, keys: Matrix, labels: Labels) -> QueryMemory:
         return QueryMemory.build(
             keys,
-            self.labels.query,
-            np.searchsorted(self.labels.labelled, self.labels.document),
-            self.labels.grade,
+            labels.query,
+            np.searchsorted(labels.labelled, labels.document),
+            labels.grade,
             threshold=settings.threshold,
             gain=settings.gain,
             is_transformed=True,
         )
 
-    def _result(self, layer: Layer | None, evidence: Evidence, reason: str) -> FitResult:
+    def _result(self, layer: Layer | None, evidence: Evidence, reason: str, n_made: int) -> FitResult:
         self.done = self.total
         self._report_progress()
         report = FitReport(
             active=layer is not None,
             reason=reason,
-            n_queries=self.labels.n_queries,
+            n_queries=int((~self.made).sum()) + n_made,
+            n_made=n_made,
             n_documents=len(self.documents),
-            n_labelled=len(self.labels.labelled),
+            n_labelled=len(self._asked[1].labelled),
             settings=evidence.winner if layer is not None else IDENTITY,
             by_query=evidence.by_query,
             by_document=evidence.by_document,
@@ -209,6 +248,18 @@ class _Training:
     def _advance(self) -> None:
         self.done += 1
         self._report_progress()
+
+
+def _checked_made(made: ArrayLike | None, n_queries: int) -> NDArray[np.bool_]:
+    if made is None:
+        return np.zeros(n_queries, dtype=bool)
+    flags = np.asarray(made)
+    if flags.dtype != bool or flags.shape != (n_queries,):
+        raise InputError(
+            f"made should be {n_queries} booleans, one for each query; it has the dtype {flags.dtype} and the shape "
+            f"{flags.shape}"
+        )
+    return flags
 
 
 def _checked(

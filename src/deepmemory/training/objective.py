@@ -86,7 +86,7 @@ class Problem:
     query_basis: Matrix
     document_basis: Matrix
     curvature: Matrix
-    n_counted: int
+    n_counted: float
     scale: float
 
     @classmethod
@@ -97,7 +97,7 @@ class Problem:
         targets: csr_array,
         *,
         weights: Matrix | None = None,
-        n_counted: int | None = None,
+        n_counted: float | None = None,
     ) -> "Problem":
         """Prepare a training set.
 
