@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from deepmemory.errors import Cancelled, InputError
 from deepmemory.metrics import judge_rows, ndcg, recall
 from deepmemory.training import fit
+from deepmemory.training.device import Device
 from deepmemory.training.folds import document_folds, query_folds
 from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Problem
@@ -238,6 +239,35 @@ def test_made_is_one_boolean_for_each_query(made):
     queries, documents, relevance = planted(n_queries=60)
     with pytest.raises(InputError, match="60 booleans"):
         fit(queries, documents, relevance, made=made)
+
+
+def test_another_device_computes_the_same_loss_and_gradient():
+    queries, documents, relevance = planted(n_queries=200)
+    labels = Labels.from_relevance(relevance, n_queries=200, n_documents=len(documents))
+    here = plain_problem(queries, documents, labels, np.ones(200, dtype=np.float32))
+    there = here.on(Device.named("cpu"))
+    z = 0.1 * np.random.default_rng(0).standard_normal(here.start.shape).astype(np.float32)
+    (loss, gradient), (other_loss, other_gradient) = (p.loss_and_gradient(z, 3.0) for p in (here, there))
+    assert other_loss == pytest.approx(loss, rel=1e-6)
+    np.testing.assert_allclose(other_gradient, gradient, atol=1e-5)
+
+
+def test_another_device_learns_the_same():
+    queries, documents, relevance = planted(n_queries=300)
+    words = csr_array(np.maximum(0, queries[:200] @ documents.T - 0.2))
+    here = fit(queries[:200], documents, relevance[:200], lexical_scores=words)
+    there = fit(queries[:200], documents, relevance[:200], lexical_scores=words, device="cpu")
+    assert there.report.settings == here.report.settings
+    # the descent stops within a tolerance, at a step that rounding decides
+    assert there.report.lift == pytest.approx(here.report.lift, abs=0.01)
+    gained = (mean_ndcg(one.layer, queries[200:], documents, relevance[200:]) for one in (here, there))
+    assert next(gained) == pytest.approx(next(gained), abs=0.02)
+
+
+def test_a_device_that_is_not_there_is_named():
+    queries, documents, relevance = planted(n_queries=60)
+    with pytest.raises(InputError, match="'abacus' is not"):
+        fit(queries, documents, relevance, device="abacus")
 
 
 def test_progress_runs_to_its_total_on_the_caller_s_thread():

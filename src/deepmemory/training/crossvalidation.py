@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from deepmemory.training.device import CPU, Device
 from deepmemory.training.folds import Fold, document_folds, query_folds
 from deepmemory.training.labels import Labels
 from deepmemory.training.scoring import FoldScorer, Ranks
@@ -92,6 +93,7 @@ def cross_validate(
     seed: int,
     workers: Workers,
     on_done: Callable[[], None],
+    device: Device = CPU,
 ) -> list[FoldRun]:
     """Judge every candidate on every fold.
 
@@ -105,6 +107,7 @@ def cross_validate(
         seed: of the stand-ins.
         workers: one fold runs on each.
         on_done: called after each linear layer.
+        device: where the products are done.
     """
 
     def prepare(fold: Fold) -> FoldRun:
@@ -116,9 +119,12 @@ def cross_validate(
             train_queries=query_vectors[asked],
             train_labels=labels.subset(asked),
             held_out_words=None if words is None else words[fold.held_out],
+            device=device,
         )
         train = fold.train
-        trainer = Trainer(query_vectors[train], document_vectors, labels.subset(train), seed, made=made[train])
+        trainer = Trainer(
+            query_vectors[train], document_vectors, labels.subset(train), seed, made=made[train], device=device
+        )
         return FoldRun(fold, trainer, scorer, scorer.ranks(None, IDENTITY))
 
     runs = workers.map(prepare, folds)

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from deepmemory.errors import InputError
 from deepmemory.progress import Progress
 from deepmemory.training.crossvalidation import MAX_ITERATIONS, TOLERANCE, cross_validate, make_folds
+from deepmemory.training.device import Device
 from deepmemory.training.evidence import NO_EVIDENCE, Evidence, gather
 from deepmemory.training.labels import Labels
 from deepmemory.training.pool import document_pool
@@ -60,6 +61,7 @@ def fit(
     made: ArrayLike | None = None,
     seed: int = 0,
     distance: Literal["cosine", "dot"] = "cosine",
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
     """Learn a layer from queries whose right answers are known.
@@ -80,11 +82,15 @@ def fit(
             part of prior and memory, and judge nothing, unless there are too few asked ones to judge.
         seed: of the folds; the same seed gives the same bytes on the same machine.
         distance: how the store compares vectors.
+        device: a PyTorch device such as ``"cuda"`` for the large products, which then agree to rounding only; None is
+            NumPy on the CPU.
         progress: called with (done, total) as work goes on, several times a second and always on the thread
             that called `fit`; may raise `Cancelled`.
 
     Raises:
-        InputError: shapes that don't fit, values that are not finite, relevance that names no row; all at once.
+        InputError: shapes that don't fit, values that are not finite, relevance that names no row; all at once. Or
+            a device that can't be used.
+        MissingExtraError: a device was asked for, and PyTorch is not installed.
 
     Example:
         >>> result = fit(query_vectors, document_vectors, [[(7, 1.0)], [(2, 1.0), (9, 0.5)]])
@@ -96,7 +102,8 @@ def fit(
     words = None
     if lexical_scores is not None:
         words = above_the_rest(check_lexical_scores(lexical_scores, len(queries), len(documents)))
-    training = _Training(queries, documents, labels, is_made, words, distance, seed, started, progress)
+    where = Device.named(device)
+    training = _Training(queries, documents, labels, is_made, words, distance, seed, where, started, progress)
     return training.run()
 
 
@@ -109,6 +116,7 @@ class _Training:
     words: csr_array | None
     distance: Literal["cosine", "dot"]
     seed: int
+    device: Device
     started: float
     progress: Progress | None
     done: int = 0
@@ -138,6 +146,7 @@ class _Training:
                 seed=self.seed,
                 workers=workers,
                 on_done=self._advance,
+                device=self.device,
             )
             evidence = gather(runs, seed=self.seed)
             layer = self._train(evidence.winner, documents, labels, workers) if evidence.passes else None
@@ -172,7 +181,9 @@ class _Training:
 
     def _pool(self) -> tuple[Matrix, Labels, csr_array | None]:
         rng = np.random.default_rng(self.seed)
-        rows = document_pool(self.queries, self.documents, self.labels.labelled, rng, words=self.words)
+        rows = document_pool(
+            self.queries, self.documents, self.labels.labelled, rng, words=self.words, device=self.device
+        )
         if rows is None:
             return self.documents, self.labels, self.words
         words = None if self.words is None else self.words[:, rows]
@@ -197,7 +208,7 @@ class _Training:
     def _linear(self, settings: Settings, documents: Matrix, labels: Labels, workers: Workers) -> Matrix | None:
         if settings.penalty is None:
             return None
-        trainer = Trainer(self.queries, documents, labels, self.seed, made=self.made)
+        trainer = Trainer(self.queries, documents, labels, self.seed, made=self.made, device=self.device)
         path = [layer for layer in layers(with_made=True) if layer.has_made == settings.has_made]
         matrix = None
         for layer in path[: path.index(settings.linear) + 1]:

@@ -24,13 +24,15 @@ beforehand. With fewer queries than dimensions ``B (dim, rank)`` spans the queri
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
+
+from deepmemory.training.device import CPU, Device
 
 __all__ = ["TEMPERATURE", "Problem"]
 
@@ -76,6 +78,7 @@ class Problem:
         curvature: ``(rank, dim)`` float32, that of the loss without the penalty, about.
         n_counted: by how many queries the penalty is divided.
         scale: 1 / (temperature * typical document norm).
+        device: where the queries, documents, wanted, weights and coordinates are.
     """
 
     queries: Matrix
@@ -88,6 +91,7 @@ class Problem:
     curvature: Matrix
     n_counted: float
     scale: float
+    device: Device = CPU
 
     @classmethod
     def build(
@@ -127,6 +131,18 @@ class Problem:
             curvature=np.float32(scale**2) * np.outer(moments, np.maximum(spread, 0)).astype(np.float32),
             n_counted=len(queries) if n_counted is None else n_counted,
             scale=scale,
+        )
+
+    def on(self, device: Device) -> "Problem":
+        """The same with what every step needs on another device."""
+        return replace(
+            self,
+            queries=device.put(self.queries),
+            documents=device.put(self.documents),
+            wanted=device.put(self.wanted),
+            weights=device.put(self.weights),
+            coordinates=device.put(self.coordinates),
+            device=device,
         )
 
     @property
@@ -182,30 +198,32 @@ class Problem:
         loss = penalty / self.n_counted * float(np.vdot(z, z))
         step = min(_BLOCK_ROWS, max(1, _LOGITS_BLOCK // max(1, len(self.documents))))
         parts = [slice(start, start + step) for start in range(0, len(self.queries), step)]
-        for block_loss, block_gradient in blocks(lambda part: self._block(z, part), parts):
+        there = self.device.put(z)
+        for block_loss, block_gradient in blocks(lambda part: self._block(there, part), parts):
             loss += block_loss
             gradient += block_gradient
         return loss, gradient
 
     def _block(self, z: Matrix, block: slice) -> tuple[float, Matrix]:
+        xp, get = self.device.xp, self.device.get
         coordinates, wanted, weights = self.coordinates[block], self.wanted[block], self.weights[block]
         moved = self.queries[block] + coordinates @ z
-        norms = np.sqrt(np.einsum("ij,ij->i", moved, moved))[:, None]
+        norms = xp.sqrt(xp.einsum("ij,ij->i", moved, moved))[:, None]
         x = moved / norms
         logits = x @ self.documents.T
-        logits *= np.float32(self.scale)
-        highest = logits.max(axis=1, keepdims=True)
+        logits *= self.scale
+        highest = xp.amax(logits, axis=1, keepdims=True)
         logits -= highest
-        np.exp(logits, out=logits)
-        total = logits.sum(axis=1, keepdims=True)
-        surprise = (np.log(total) + highest)[:, 0] - np.float32(self.scale) * np.einsum("ij,ij->i", x, wanted)
+        xp.exp(logits, out=logits)
+        total = xp.sum(logits, axis=1, keepdims=True)
+        surprise = (xp.log(total) + highest)[:, 0] - self.scale * xp.einsum("ij,ij->i", x, wanted)
         by_x = logits @ self.documents
         by_x /= total
         by_x -= wanted
-        by_x *= (np.float32(self.scale) * weights)[:, None]
-        by_x -= np.einsum("ij,ij->i", by_x, x)[:, None] * x
+        by_x *= (self.scale * weights)[:, None]
+        by_x -= xp.einsum("ij,ij->i", by_x, x)[:, None] * x
         by_x /= norms
-        return float(np.dot(weights.astype(np.float64), surprise)), coordinates.T @ by_x
+        return float(np.dot(get(weights).astype(np.float64), get(surprise))), get(coordinates.T @ by_x)
 
     def matrix(self, z: Matrix) -> Matrix:
         """``A (dim, dim)`` of a solution."""

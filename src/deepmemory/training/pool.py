@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from deepmemory.training.device import CPU, Device
 from deepmemory.words import above_the_rest
 
 __all__ = ["POOL_SIZE", "document_pool", "sample_of_queries"]
@@ -27,6 +28,7 @@ def document_pool(
     rng: np.random.Generator,
     *,
     words: csr_array | None = None,
+    device: Device = CPU,
 ) -> NDArray[np.int64] | None:
     """The labelled documents and those that compete with them for the first ranks.
 
@@ -40,6 +42,7 @@ def document_pool(
         labelled: rows of the labelled documents.
         rng: draws the sample of queries.
         words: ``(n, n_documents)``, scores of what each query finds by words.
+        device: where queries and documents are multiplied.
 
     Returns:
         rows of ``document_vectors``, ascending; None for all of them.
@@ -49,7 +52,7 @@ def document_pool(
         return None
     sample = sample_of_queries(len(query_vectors), rng)
     k = max(10, min(_HARDEST, 2 * POOL_SIZE // len(sample)))
-    kept = np.union1d(_nearest(query_vectors[sample], document_vectors, k), labelled)
+    kept = np.union1d(_nearest(query_vectors[sample], document_vectors, k, device), labelled)
     return kept if words is None else np.union1d(kept, above_the_rest(words[sample], k).indices)
 
 
@@ -60,11 +63,12 @@ def sample_of_queries(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.sort(rng.choice(n, _QUERIES, replace=False))
 
 
-def _nearest(queries: Matrix, documents: Matrix, k: int) -> NDArray[np.int64]:
+def _nearest(queries: Matrix, documents: Matrix, k: int, device: Device) -> NDArray[np.int64]:
+    asking = device.put(queries)
     best_scores = np.full((len(queries), 0), -np.inf, dtype=np.float32)
     best_rows = np.zeros((len(queries), 0), dtype=np.int64)
     for start in range(0, len(documents), _BLOCK):
-        scores = queries @ documents[start : start + _BLOCK].T
+        scores = device.get(asking @ device.put(documents[start : start + _BLOCK]).T)
         rows = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
         best_scores = np.concatenate([best_scores, scores], axis=1)
         best_rows = np.concatenate([best_rows, rows], axis=1)

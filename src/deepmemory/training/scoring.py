@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
 from deepmemory.training.settings import MEMORIES, PRIORS, WORDS, Settings
 from deepmemory.transform import QueryMemory, unit_rows
@@ -90,6 +91,7 @@ class FoldScorer:
         train_queries: Matrix,
         train_labels: Labels,
         held_out_words: csr_array | None = None,
+        device: Device = CPU,
     ) -> None:
         """Prepare what does not depend on the linear layer.
 
@@ -101,10 +103,12 @@ class FoldScorer:
             train_labels: their relevant documents; these are what counts as labelled in this fold.
             held_out_words: ``(n, n_documents)``, what words add to the held-out queries' scores where they are worth 1;
                 None where they are not known.
+            device: where queries and documents are multiplied.
         """
         self._queries = held_out_queries
         self._labels = held_out_labels
-        self._documents = documents
+        self._n_documents = len(documents)
+        self._device, self._documents = device, device.put(documents)
         self._words = held_out_words
         self._labelled = train_labels.labelled
         self._train_queries = train_queries
@@ -128,7 +132,7 @@ class FoldScorer:
         ]
         ranks = {s: np.empty(len(self._labels.query), dtype=np.int64) for s in settings}
         memory = self._memory(matrix)
-        step = max(1, _SCORE_BLOCK // max(len(self._documents), len(self._train_labels.query)))
+        step = max(1, _SCORE_BLOCK // max(self._n_documents, len(self._train_labels.query)))
         for start in range(0, len(self._queries), step):
             self._rank_block(slice(start, start + step), matrix, memory, ranks)
         return {s: Ranks(self._labels, rank) for s, rank in ranks.items()}
@@ -145,7 +149,7 @@ class FoldScorer:
     ) -> None:
         x = self._moved(self._queries[block], matrix)
         nearest = memory.nearest(x)
-        similarity = x @ self._documents.T
+        similarity = self._device.get(self._device.put(x) @ self._documents.T)
         words = None if self._words is None else self._words[block.start : block.start + len(x)].toarray()
         pairs = slice(*np.searchsorted(self._labels.query, (block.start, block.start + len(x))))
         query = self._labels.query[pairs] - block.start

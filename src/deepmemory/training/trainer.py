@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
 from deepmemory.training.objective import BlockMap, Problem
 from deepmemory.training.settings import Settings
@@ -21,7 +22,14 @@ class Trainer:
     """Queries, documents and labels, and the latest linear layer learned from them."""
 
     def __init__(
-        self, queries: Matrix, documents: Matrix, labels: Labels, seed: int, *, made: NDArray[np.bool_] | None = None
+        self,
+        queries: Matrix,
+        documents: Matrix,
+        labels: Labels,
+        seed: int,
+        *,
+        made: NDArray[np.bool_] | None = None,
+        device: Device = CPU,
     ) -> None:
         """Remember the training set; nothing is learned yet.
 
@@ -31,11 +39,13 @@ class Trainer:
             labels: the queries' relevant documents.
             seed: of the stand-ins.
             made: ``(n,)``, which queries were made and not asked; None where none was.
+            device: where the descent's products are done.
         """
         self._every = (queries, labels)
         self._made = np.zeros(len(queries), dtype=bool) if made is None else made
         self._documents = documents
         self._seed = seed
+        self._device = device
         self._kind: Settings | None = None
         self._problem: Problem | None = None
         self._matrix: Matrix | None = None
@@ -79,7 +89,8 @@ class Trainer:
             self._kind = kind
             # the one before is let go first: at most one is held
             self._problem = None
-            self._problem = self._built(kind)
+            built = self._built(kind)
+            self._problem = None if built is None else built.on(self._device)
         return self._problem
 
     def _built(self, kind: Settings) -> Problem | None:
