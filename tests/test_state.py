@@ -1,4 +1,4 @@
-"""Blobs are written whole or not at all: in a folder, in memory, in a bucket of a real S3 server, in a real PostgreSQL."""
+"""Blobs are written whole or not at all: in a folder, in memory, in a bucket of a real S3 server, in PostgreSQL."""
 
 import os
 import subprocess

@@ -112,8 +112,8 @@ class OwnTable:
         kind = "halfvec" if self.half else "vector"
         # What was looked up before the lock was had may be out of date, which CREATE itself is not.
         statement = (
-            f'CREATE TABLE IF NOT EXISTS {table} (id text COLLATE "C" PRIMARY KEY, text text NOT NULL, metadata jsonb NOT NULL, '
-            f"vector {name(types.schema)}.{kind}({dimensions}) NOT NULL, words tsvector GENERATED ALWAYS AS "
+            f'CREATE TABLE IF NOT EXISTS {table} (id text COLLATE "C" PRIMARY KEY, text text NOT NULL, '
+            f"metadata jsonb NOT NULL, vector {name(types.schema)}.{kind}({dimensions}) NOT NULL, words tsvector GENERATED ALWAYS AS "
             f"(to_tsvector('pg_catalog.english', left(text, {_LONGEST_SEARCHED_TEXT}))) STORED)"
         )
         connection.execute(statement.encode(), ())
