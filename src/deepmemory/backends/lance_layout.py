@@ -203,7 +203,7 @@ class _Roles:
         if asked is not None:
             self._check(asked, fits, f"{role}= names a column of {kind}")
             return asked
-        able = [field.name for field in self._schema if fits(field.type) and "`" not in field.name]
+        able: list[str] = [field.name for field in self._schema if fits(field.type) and "`" not in field.name]
         usually = [name for name in usual if name in able]
         if usually:
             return usually[0]

@@ -31,6 +31,11 @@ class Attachment:
         """The collection and where it is, for messages."""
         return f"{self.layout.collection} in {self.url}" if self.layout.collection else self.url
 
+    @property
+    def described(self) -> str:
+        """The same, and what may be done with it."""
+        return f"{self.named}, {'which is only read' if self.read_only else 'which may be written to'}"
+
     def is_same_collection(self, other: "Attachment") -> bool:
         """Whether both have the same documents with the same vectors; text and metadata may be read otherwise."""
         return self._identity == other._identity
