@@ -178,14 +178,18 @@ def passing(ids: Iterable[str], metadatas: Iterable[str], conditions: Conditions
     ]
 
 
-def as_metadata(values: Mapping[str, Any]) -> str:
+def as_metadata(values: Mapping[str, Any], written: Mapping[str, Any] | None = None) -> str:
     """What a row has beside text and vector as metadata, in the JSON that all backends have.
 
     A null is no key, for a table's every row has every column. Numbers that aren't finite are left out as well,
     dates and times are text, and what JSON can't hold otherwise (bytes and the like) is left out.
+
+    Args:
+        values: of the columns.
+        written: what a column had as JSON, in which a null is a null; a column of the same name comes first.
     """
     found = {key: plain for key, value in values.items() if (plain := _plain(value)) is not None}
-    return metadata_json(found)
+    return metadata_json({**(written or {}), **found})
 
 
 def _plain(value: Any) -> Any:

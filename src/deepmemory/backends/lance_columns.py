@@ -95,13 +95,11 @@ class Columns:
         columns = [rows.column(_metadata_name(number)).to_pylist() for number in range(len(self._metadata))]
         nested = self.layout.metadata_json
         for row in range(len(rows)):
-            values: dict[str, Any] = {}
-            for name, column in zip(self._metadata, columns, strict=True):
-                if name == nested:
-                    values = {**_object(column[row]), **values}
-                else:
-                    values[name] = column[row]
-            yield as_metadata(values)
+            values = {name: column[row] for name, column in zip(self._metadata, columns, strict=True)}
+            inner = values.pop(nested, None) if nested is not None else None
+            if isinstance(inner, Mapping):
+                values = {**inner, **values}
+            yield as_metadata(values, _object(inner) if isinstance(inner, str) else None)
 
     @property
     def _metadata(self) -> tuple[str, ...]:
@@ -177,14 +175,13 @@ def _metadata_name(number: int) -> str:
     return f"metadata_{number}"
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    """What a column of JSON objects holds: such an object, or its text; anything else is no metadata."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return {}
-    return value if isinstance(value, Mapping) else {}
+def _object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is; None where it is something else, and so no metadata."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _fits(number: float, kind: pa.DataType) -> bool:

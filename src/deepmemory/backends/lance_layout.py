@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -141,7 +141,7 @@ def read_layout(place: TablePlace, asked: Asked) -> Layout:
     """Look at a table and tell its layout; see `recognise`."""
     with engine_errors("read the table", place.location):
         connection = place.connect(asked.storage_options)
-        names = sorted(connection.table_names(limit=1_000))
+        names = sorted(_table_names(connection))
         name = place.table or (names[0] if len(names) == 1 else "")
         if name not in names:
             raise InputError(_no_such_table(place, names))
@@ -149,6 +149,16 @@ def read_layout(place: TablePlace, asked: Asked) -> Layout:
         roles = _Roles(table.schema, asked, _MetadataLooks(table))
         layout = roles.layout(name)
         return _checked(table, layout, asked.distance, f"the table {name} in {place.location}")
+
+
+def _table_names(connection: "DBConnection") -> Iterator[str]:
+    page = None
+    while True:
+        reply = connection.list_tables(page_token=page)
+        yield from reply.tables
+        page = reply.page_token
+        if not page:
+            return
 
 
 def _no_such_table(place: TablePlace, names: Sequence[str]) -> str:
