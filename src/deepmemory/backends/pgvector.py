@@ -3,19 +3,30 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from deepmemory.backends.base import Backend, Capabilities, Distance, Filter, Ranking, VectorArray, check_dimensions
+from deepmemory.backends.attaching import Asked
+from deepmemory.backends.base import (
+    Backend,
+    Capabilities,
+    Distance,
+    Filter,
+    Ranking,
+    VectorArray,
+    check_dimensions,
+    metadata_json,
+)
 from deepmemory.backends.filters import read_filter
 from deepmemory.backends.layout import Layout
 from deepmemory.backends.pgvector_connection import Address, Database, ask
+from deepmemory.backends.pgvector_layout import read_layout, share_not_unit
 from deepmemory.backends.pgvector_own import INDEX_THRESHOLD, OwnTable, check_is_ours, check_table_name, own_layout
-from deepmemory.backends.pgvector_search import VectorIndex, VectorSearch, vector_indexes
+from deepmemory.backends.pgvector_search import VectorIndex, VectorSearch, chosen_index, vector_indexes
 from deepmemory.backends.pgvector_table import Description, Rows
-from deepmemory.backends.pgvector_values import decode_vectors, unescape_json
+from deepmemory.backends.pgvector_values import decode_vectors
 from deepmemory.backends.pgvector_words import WordIndex, WordSearch, word_index
 from deepmemory.backends.scoring import EMPTY_RANKING
 from deepmemory.data import Document
@@ -24,7 +35,7 @@ from deepmemory.errors import CapabilityError, ReadOnlyError, StorageError
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["INDEX_THRESHOLD", "PgvectorBackend"]
+__all__ = ["INDEX_THRESHOLD", "PgvectorBackend", "open_attached", "recognise"]
 
 T = TypeVar("T")
 
@@ -63,6 +74,8 @@ class PgvectorBackend(Backend):
         self._database = Database(address, read_only=read_only)
         self._own = OwnTable(self._database, self._layout, address.half, index_threshold)
         self._rows: Rows | None = None
+        self._looked_at = 0
+        self._all_unit = False
         self._read_at = 0.0
         self._lock = threading.Lock()
 
@@ -73,7 +86,15 @@ class PgvectorBackend(Backend):
 
     @property
     def dimensions(self) -> int | None:
-        return self._database.run("read", self._dimensions)
+        return self._database.run("read the table", self._dimensions)
+
+    @property
+    def left_out(self) -> int:
+        def query(connection: "Connection[Any]", rows: Rows) -> int:
+            statement = f"SELECT count(*) FROM {rows.table} WHERE {rows.left_out.sql}"
+            return int(ask(connection, statement.encode(), rows.left_out.values).fetchall()[0][0])
+
+        return 0 if self._is_ours else self._read("count the rows", query, 0)
 
     # The table, whatever state it is in
 
@@ -84,16 +105,28 @@ class PgvectorBackend(Backend):
         if rows is not None and not anew and age < _DESCRIBED_ANEW_AFTER_SECONDS:
             return rows
         found = Description.read(connection, self._layout.collection, self._layout.namespace)
-        if found is None and not self._is_ours:
-            raise StorageError(
-                f"the table {self._layout.collection!r} is gone from {self._database.location}; attach to another one"
-            )
         if found is not None and self._is_ours:
             check_is_ours(found, self._layout, self._database.location)
         rows = None if found is None else Rows(self._layout, found, escaped=self._is_ours)
+        if not self._is_ours:
+            self._check_attached(connection, rows)
         with self._lock:
             self._rows, self._read_at = rows, time.monotonic()
         return rows
+
+    def _check_attached(self, connection: "Connection[Any]", rows: Rows | None) -> None:
+        """Check that a table that others made has what it had when it was attached to, and look at its vectors."""
+        missing = ["table"] if rows is None else [f"column {column!r}" for column in rows.missing()]
+        if missing:
+            raise StorageError(
+                f"{self._layout.collection!r} in {self._database.location} is not what it was: there is no "
+                f"{', '.join(missing)} any more; attach to it again, in another folder"
+            )
+        assert rows is not None
+        if rows.description.oid != self._looked_at and vector_indexes(rows.description, self._layout.vector):
+            types = self._database.know_vector_types(connection)
+            self._all_unit = types is not None and not share_not_unit(connection, types, rows)
+            self._looked_at = rows.description.oid
 
     def _read(self, action: str, query: Callable[["Connection[Any]", Rows], T], nothing: T) -> T:
         """Ask the table as it is now; `nothing` is the answer where there is none, or none any more."""
@@ -117,12 +150,13 @@ class PgvectorBackend(Backend):
             return query(connection, now)  # dropped and made again by another process
 
     def _check_writable(self, action: str) -> None:
+        if not self._is_ours:
+            raise ReadOnlyError(
+                f"can't {action}: {self._layout.collection} in {self._database.location} is attached for reading only; "
+                "change it where it is filled"
+            )
         if self._read_only:
             raise ReadOnlyError(f"can't {action}: {self._database.location} was opened for reading only")
-        if not self._is_ours:
-            raise CapabilityError(
-                f"can't {action}: {self._layout.collection} in {self._database.location} is a table that others fill"
-            )
 
     def _dimensions(self, connection: "Connection[Any]") -> int | None:
         rows = self._described(connection, anew=True)
@@ -251,9 +285,8 @@ class PgvectorBackend(Backend):
         return self._read("search", query, nothing)
 
     def _index_for(self, rows: Rows, distance: Distance) -> VectorIndex | None:
-        wanted = "cosine" if distance == "cosine" else "ip"
         indexes = vector_indexes(rows.description, self._layout.vector)
-        return next((index for index in indexes if index.measure == wanted), None)
+        return chosen_index(indexes, distance, all_unit=self._all_unit)
 
     def search_text(self, queries: Sequence[str], k: int, *, filter: Filter | None = None) -> list[Ranking]:
         read_filter(filter)
@@ -298,6 +331,48 @@ class PgvectorBackend(Backend):
         self._database.close()
 
 
+def recognise(url: str, asked: Asked) -> Layout:
+    """Look at a table that others made and tell its layout; nothing is created, altered or indexed.
+
+    A collection of LangChain's ``PGVector`` is named by its own name, and so is the table of LlamaIndex's
+    ``PGVectorStore``, which is called ``data_`` and that name.
+
+    Args:
+        url: ``postgresql://user@host:port/database``.
+        asked: what is known of the table.
+
+    Raises:
+        InputError: what was asked for isn't there, or isn't clear; all problems at once.
+        CapabilityError: pgvector is not installed in the database.
+        StorageError: the server can't be reached, or refuses.
+        MissingExtraError: the client for PostgreSQL is not installed.
+    """
+    return read_layout(url, asked)
+
+
+def open_attached(
+    url: str,
+    layout: Layout,
+    *,
+    read_only: bool,
+    storage_options: Mapping[str, str] | None,  # noqa: ARG001  for buckets
+) -> Backend:
+    """Open a table whose layout is known.
+
+    Raises:
+        CapabilityError: it is to be written to.
+        StorageError: the server can't be reached, or the table is not there any more, or not as it was.
+    """
+    if not read_only:
+        raise CapabilityError(
+            "a table of PostgreSQL that others made is attached for reading only; write to it with what made it, or "
+            "fill a store of your own"
+        )
+    backend = PgvectorBackend(url, layout, read_only=True)
+    backend.count({"id": []})  # what is wrong is said now, and not at the first search
+    return backend
+
+
 def _record_batch(rows: Rows, found: Sequence[tuple[Any, ...]], *, text: bool) -> pa.RecordBatch:
     vectors = decode_vectors([row[1] for row in found], half=rows.half)
     columns: dict[str, pa.Array] = {
@@ -307,6 +382,5 @@ def _record_batch(rows: Rows, found: Sequence[tuple[Any, ...]], *, text: bool) -
     if text:
         documents = [rows.document(row[0], row[2], row[3]) for row in found]
         columns["text"] = pa.array([document.text for document in documents], pa.string())
-        metadata = [unescape_json(row[3]) if rows.escaped else row[3] for row in found]
-        columns["metadata"] = pa.array(metadata, pa.string())
+        columns["metadata"] = pa.array([metadata_json(document.metadata) for document in documents], pa.string())
     return pa.RecordBatch.from_pydict(columns)

@@ -111,10 +111,11 @@ class OwnTable:
             )
         kind = "halfvec" if self.half else "vector"
         # What was looked up before the lock was had may be out of date, which CREATE itself is not.
+        words = f"to_tsvector('pg_catalog.english', left(text, {_LONGEST_SEARCHED_TEXT}))"
         statement = (
             f'CREATE TABLE IF NOT EXISTS {table} (id text COLLATE "C" PRIMARY KEY, text text NOT NULL, '
-            f"metadata jsonb NOT NULL, vector {name(types.schema)}.{kind}({dimensions}) NOT NULL, words tsvector GENERATED ALWAYS AS "
-            f"(to_tsvector('pg_catalog.english', left(text, {_LONGEST_SEARCHED_TEXT}))) STORED)"
+            f"metadata jsonb NOT NULL, vector {name(types.schema)}.{kind}({dimensions}) NOT NULL, "
+            f"words tsvector GENERATED ALWAYS AS ({words}) STORED)"
         )
         connection.execute(statement.encode(), ())
         made = Description.read(connection, self.layout.collection, self.layout.namespace)

@@ -17,7 +17,7 @@ from deepmemory.backends.pgvector_values import VectorTypes, decode_vectors, enc
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["MEASURES", "Measure", "VectorIndex", "VectorSearch", "vector_indexes"]
+__all__ = ["MEASURES", "Measure", "VectorIndex", "VectorSearch", "chosen_index", "vector_indexes"]
 
 Measure = Literal["cosine", "ip", "l2"]
 """What an index compares by: cosine, inner product, or the Euclidean distance."""
@@ -95,6 +95,19 @@ def vector_indexes(description: Description, column: str) -> list[VectorIndex]:
         kept = cast["type"] if cast else None
         found.append(VectorIndex(index.name, index.method, measure, index.operators, kept, index.lists))
     return found
+
+
+def chosen_index(indexes: Sequence[VectorIndex], distance: Distance, *, all_unit: bool) -> VectorIndex | None:
+    """The index that finds the nearest by a distance; None where none does.
+
+    Args:
+        indexes: what there is.
+        distance: to be compared by.
+        all_unit: whether all vectors have length 1, so that all measures rank alike.
+    """
+    own = _OF_DISTANCE[distance]
+    able = [index for index in indexes if index.measure == own or all_unit]
+    return min(able, key=lambda index: (index.measure != own, index.method != "hnsw", index.cast or ""), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +193,7 @@ class VectorSearch:
         return f"({self.rows.vector}::{cast}) {operator} ({query}::{cast})"
 
     def _proposed(self, index: VectorIndex) -> int:
-        if index.is_exact:
+        if index.is_exact and index.measure == _OF_DISTANCE[self.distance]:
             return self.k
         return max(_LEAST_REFINED, _REFINED_PER_HIT * self.k)
 

@@ -200,6 +200,10 @@ class Rows:
         return quoted if self._type(self.layout.id) == "text" else f"{quoted}::text"
 
     @cached_property
+    def _of_columns(self) -> frozenset[str]:
+        return frozenset(self.layout.metadata)
+
+    @cached_property
     def content(self) -> str:
         """Text and metadata, the latter as JSON in text."""
         return f"{self._text}, {self._metadata}::text"
@@ -234,7 +238,15 @@ class Rows:
         """A document of what `id` and `content` give."""
         if self.escaped:
             return Document(unescape(id), unescape(text), json.loads(unescape_json(metadata)))
-        return Document(id, text, json.loads(metadata))
+        values = json.loads(metadata)
+        # A null is no key, for a table's every row has every column.
+        return Document(id, text, {k: v for k, v in values.items() if v is not None or k not in self._of_columns})
+
+    def missing(self) -> list[str]:
+        """Columns of the layout that the table doesn't have."""
+        layout = self.layout
+        wanted = (layout.id, layout.vector, layout.text, layout.metadata_json, *layout.metadata, *layout.where)
+        return [column for column in wanted if column is not None and column not in self.description.columns]
 
     def id_out(self, id: str) -> str:
         """An id as it was given, from what `id` gives."""
@@ -257,7 +269,15 @@ class Rows:
     @cached_property
     def base(self) -> Condition:
         """What every row that is a document fulfils."""
-        parts, values = [f"{self.vector} IS NOT NULL"], {}
+        return self._fixed("IS NOT NULL")
+
+    @cached_property
+    def left_out(self) -> Condition:
+        """What the rows fulfil that would be documents if they had a vector."""
+        return self._fixed("IS NULL")
+
+    def _fixed(self, vector: str) -> Condition:
+        parts, values = [f"{self.vector} {vector}"], {}
         for number, (column, value) in enumerate(self.layout.where.items()):
             parts.append(f"{name(column)} = %(where{number})s::{name(self._type(column) or 'text')}")
             values[f"where{number}"] = str(value)
@@ -309,7 +329,6 @@ class Rows:
     def _column_is(self, key: str, placeholder: str, allowed: Sequence[Any]) -> Condition:
         """The condition on a column of its own, written so that its index serves where it can."""
         kind, quoted = self._type(key), name(key)
-        null = f"{quoted} IS NULL OR " if None in allowed else ""
         fitting: list[Any]
         if kind in _TEXTS:
             fitting, array = [value for value in allowed if isinstance(value, str)], "text"
@@ -319,9 +338,9 @@ class Rows:
         elif kind == "bool":
             fitting, array = [value for value in allowed if isinstance(value, bool)], "bool"
         else:
-            fitting, array = [_as_json(value) for value in allowed], "jsonb"
+            fitting, array = [_as_json(value) for value in allowed if value is not None], "jsonb"
             quoted = f"to_jsonb({quoted})"
-        return Condition(f"({null}{quoted} = ANY(%({placeholder})s::{array}[]))", {placeholder: fitting})
+        return Condition(f"{quoted} = ANY(%({placeholder})s::{array}[])", {placeholder: fitting})
 
 
 def _as_json(value: Any) -> str:
