@@ -10,6 +10,7 @@ from deepmemory.errors import InputError, NotAStoreError, StorageError
 __all__ = ["Backend", "Capabilities", "Distance", "Filter", "Ranking", "open_backend"]
 
 _OBJECT_SCHEMES = ("s3", "gs", "az")
+_POSTGRES_SCHEMES = ("postgresql", "postgres")
 
 
 def open_backend(
@@ -23,7 +24,8 @@ def open_backend(
 
     Args:
         path: a folder, ``file://...`` or ``s3://bucket/prefix`` (also ``gs://`` and ``az://``) for LanceDB;
-            ``memory://`` for documents that end with the process.
+            ``postgresql://user@host:port/database?table=docs`` for a table of PostgreSQL with pgvector; ``memory://``
+            for documents that end with the process.
         create: make the folder where there is none. Documents are written at the first `Backend.upsert` only.
         read_only: refuse every change.
         storage_options: credentials, region and endpoint of an object store, by the names that LanceDB takes; what
@@ -33,18 +35,24 @@ def open_backend(
         InputError: the path is of no kind that is known, or can't be read-only.
         NotAStoreError: there is no folder and none is to be made, or something else is there.
         StorageError: the folder can't be made, or the engine can't open it.
+        MissingExtraError: the client for a database is not installed.
     """
     text = str(path)
     scheme, separator, rest = text.partition("://")
     if separator and scheme == "memory":
         return _in_memory(read_only=read_only)
+    if separator and scheme in _POSTGRES_SCHEMES:
+        from deepmemory.backends.pgvector import PgvectorBackend
+
+        return PgvectorBackend(text, read_only=read_only)
     if separator and scheme in _OBJECT_SCHEMES and rest.strip("/"):
         location = text.rstrip("/")
     elif not separator or scheme == "file":
         location = str(_folder(unquote(urlsplit(text).path) if separator else text, create=create and not read_only))
     else:
         raise InputError(
-            f"a store is a folder, memory:// or an object store such as s3://bucket/prefix; {text!r} is none of them"
+            "a store is a folder, memory://, an object store such as s3://bucket/prefix, or a table such as "
+            f"postgresql://user@host/database?table=docs; {text!r} is none of them"
         )
 
     from deepmemory.backends.lance import LanceBackend

@@ -8,6 +8,7 @@ import typer
 
 from deepmemory.cli import (
     ask,
+    attach,
     benchmark,
     demo,
     diagnose,
@@ -36,6 +37,7 @@ app = typer.Typer(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     demo.demo,
     ingest.ingest,
+    attach.attach,
     search.search,
     ask.ask,
     queries.queries,
@@ -93,6 +95,8 @@ def deepmemory(
     'documents' show ids):
 
       {"query": "locked out", "relevance": [["ID OF A DOCUMENT", 1.0]]}
+
+    Where the documents are in a database already, 'deepmemory attach' takes the place of 'ingest'.
 
     All commands use the store ./deepmemory-store, unless --store or the variable DEEPMEMORY_STORE names another.
     'deepmemory COMMAND --help' tells more.

@@ -30,7 +30,7 @@ from deepmemory.server.common import (
     reply,
 )
 from deepmemory.server.datasets import Dataset
-from deepmemory.server.refusals import Refusal, without_folder
+from deepmemory.server.refusals import Refusal, without_places
 from deepmemory.server.route import HubRoute, asker, hub_of, needs
 
 __all__ = ["router"]
@@ -190,7 +190,7 @@ def diagnose(request: Request, org: Org, name: Name) -> Response:
 def job_record(job: Job, dataset: Dataset) -> dict[str, Any]:
     """A job as replies have it: without what only its runner needs."""
     record = {name: value for name, value in asdict(job).items() if name not in _INNER}
-    record["error"] = None if job.error is None else without_folder(job.error, dataset.path)
+    record["error"] = None if job.error is None else without_places(job.error, dataset.path, dataset.database)
     return record
 
 
