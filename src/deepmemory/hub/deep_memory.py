@@ -164,6 +164,9 @@ class HubDeepMemory(DeepMemory):
             progress(total, total)
         return diagnosis
 
+    def _saved(self, name: str) -> SavedLayer:
+        return self._downloaded(name)[1]
+
     def _job(self, job_id: str) -> Job:
         return self._jobs.get(job_id)
 

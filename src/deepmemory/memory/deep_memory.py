@@ -9,14 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepmemory.artifacts import LayerInfo
+from deepmemory.artifacts import LayerInfo, SavedLayer
 from deepmemory.data import LabelledQueries, Relevance, check_labelled, check_vectors
 from deepmemory.data.text import is_list, shown, text_problem
 from deepmemory.diagnosis import Diagnosis, HeldOutQueries
 from deepmemory.embedders import Embedder, resolve_embedder
 from deepmemory.embedders.adapters import EmbeddingFunction, LangChainEmbeddings
-from deepmemory.errors import Cancelled, InputError, JobError, ReadOnlyError
+from deepmemory.errors import ArtifactError, Cancelled, InputError, JobError, ReadOnlyError
 from deepmemory.evaluation import TOP_K, Evaluation, depth_for
+from deepmemory.exporting import Exported, Format, SqlTarget, export_saved
 from deepmemory.jobs import CANCELLED, FAILED, Job
 from deepmemory.memory.history import HistoryEntry
 from deepmemory.memory.tables import jobs_table, status_table
@@ -238,6 +239,37 @@ class DeepMemory(ABC):
     def export_model(self, name: str, path: str | Path) -> None:
         """Write a saved layer to a file that `import_model` of any store with the same embedder can take in."""
 
+    def export(
+        self,
+        path: str | Path,
+        format: Format,
+        *,
+        model: str | None = None,
+        overwrite: bool = False,
+        sql: SqlTarget | None = None,
+    ) -> Exported:
+        """Write a layer as files that other programs apply without Deep Memory.
+
+        Args:
+            path: where to; endings are added: ``layer`` gives ``layer.py`` and ``layer.npz``.
+            format: ``"numpy"``, ``"onnx"``, ``"sql"`` (PostgreSQL with pgvector) or ``"typescript"``.
+            model: name of a saved layer; the active one by default.
+            overwrite: replace files that are there.
+            sql: names in the database; for ``"sql"`` alone.
+
+        Returns:
+            the files, and a sentence for each thing that the format can't hold.
+
+        Raises:
+            ArtifactError: there is no such layer, it is damaged, or none is active.
+            InputError: the path or the names can't be used, or files are there already; nothing was written.
+        """
+        name = self.get_model() if model is None else model
+        if name is None:
+            known = ", ".join(self.models()) or "none yet: train one"
+            raise ArtifactError(f"no layer of {self._location} is active; name the one to export, of: {known}")
+        return export_saved(self._saved(name), path, format, overwrite=overwrite, sql=sql)
+
     def import_model(self, path: str | Path) -> str:
         """Save the layer of an exported file here; return its name, for `set_model`.
 
@@ -378,6 +410,10 @@ class DeepMemory(ABC):
         self, given: GivenQueries, test: HeldOutQueries | None, seed: int, progress: Progress | None
     ) -> Diagnosis:
         """Look at the queries; the test queries' vectors are still to be made where an embedder was given."""
+
+    @abstractmethod
+    def _saved(self, name: str) -> SavedLayer:
+        """A saved layer, verified."""
 
     @abstractmethod
     def _job(self, job_id: str) -> Job: ...

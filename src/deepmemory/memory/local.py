@@ -223,6 +223,9 @@ class LocalDeepMemory(DeepMemory):
             progress=progress,
         )
 
+    def _saved(self, name: str) -> SavedLayer:
+        return self._archive.load(name)
+
     def _job(self, job_id: str) -> Job:
         return self._jobs.get(job_id)
 

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from deepmemory.testing.openai_chat import ChatReply, ChatRequest
     from deepmemory.testing.openai_faults import Fault
     from deepmemory.testing.openai_server import OpenAIServer
+    from deepmemory.testing.postgres_server import PostgresServer
 
-__all__ = ["BackendContract", "ChatReply", "ChatRequest", "Fault", "HubProcess", "OpenAIServer"]
+__all__ = ["BackendContract", "ChatReply", "ChatRequest", "Fault", "HubProcess", "OpenAIServer", "PostgresServer"]
 
 _HOMES = {
     "BackendContract": "deepmemory.testing.backend_contract",
@@ -19,6 +20,7 @@ _HOMES = {
     "Fault": "deepmemory.testing.openai_faults",
     "HubProcess": "deepmemory.testing.hub_process",
     "OpenAIServer": "deepmemory.testing.openai_server",
+    "PostgresServer": "deepmemory.testing.postgres_server",
 }
 
 
