@@ -37,9 +37,9 @@ def export(
 ) -> None:
     """Write a layer for programs that search without Deep Memory.
 
-      deepmemory export --format numpy --out layer             layer.py, layer.npz
-      deepmemory export v2 --format onnx --out layer           layer.onnx
-      deepmemory export --format typescript --out layer        layer.ts, layer.safetensors
+      deepmemory export --format numpy --out layer        layer.py and .npz
+      deepmemory export v2 --format onnx --out layer      layer.onnx
+      deepmemory export --format typescript --out layer   layer.ts and weights
       deepmemory export --format sql --out layer --table chunks
 
     The last is for PostgreSQL with pgvector: layer.sql makes the function deep_memory, for ORDER BY embedding <=>

@@ -24,7 +24,7 @@ def numpy_files(facts: LayerFacts, name: str) -> tuple[dict[str, bytes], list[st
             f"the file's name becomes a Python module and must be one that import takes, such as layer_v1; found {name}"
         )
     notes = _notes(facts)
-    comment = "".join(f"# {line}\n" for line in facts.header(notes))
+    comment = "".join(f"# {line}\n" for line in [*facts.header(notes), "SPDX-License-Identifier: Apache-2.0"])
     code = (Path(__file__).with_name("numpy_module.py")).read_text(encoding="utf-8")
     packed = io.BytesIO()
     np.savez(packed, **_arrays(facts))  # type: ignore[arg-type]  # its stub takes the names for its one option

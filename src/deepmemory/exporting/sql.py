@@ -12,7 +12,7 @@ import numpy as np
 
 from deepmemory.errors import InputError
 from deepmemory.exporting.facts import LayerFacts
-from deepmemory.exporting.sql_names import text, vector
+from deepmemory.exporting.sql_names import dollar_quoted, text, vector
 from deepmemory.exporting.sql_parts import bonus_function, preparation, search_function, transform_function
 from deepmemory.exporting.sql_target import SqlTarget
 
@@ -117,11 +117,24 @@ def _tables(facts: LayerFacts, target: SqlTarget) -> Iterator[str]:
         yield f"CREATE TABLE IF NOT EXISTS {table} ({columns[part]});"
         yield f"COMMENT ON TABLE {table} IS {text(f'Deep Memory: {facts.title}')};"
         if part in stored:
-            yield f"ALTER TABLE {table} ALTER COLUMN {stored[part]} SET STORAGE {storage};"
+            yield _stored_as(storage, table, stored[part])
         yield f"DELETE FROM {table};"
         yield from _inserts(table, list(_rows(part, facts)))
         yield f"ANALYZE {table};"
         yield ""
+
+
+def _stored_as(storage: str, table: str, column: str) -> str:
+    """Where long rows are kept; set only where it isn't so already, for that waits until nobody searches."""
+    code = f"""
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = {text(table)}::regclass AND attname = {text(column)}
+      AND attstorage = {text(storage[0].lower())}) THEN
+    ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE {storage};
+  END IF;
+END
+"""
+    return f"DO {dollar_quoted(code)};"
 
 
 def _rows(part: str, facts: LayerFacts) -> Iterator[str]:

@@ -75,4 +75,4 @@ def number(value: float) -> str:
 
 def vector(values: NDArray[np.float32]) -> str:
     """A vector as pgvector's literal; each float32 reads back the same."""
-    return "'[" + ",".join(values.astype(str).tolist()) + "]'"
+    return "'[" + ",".join(["%.9g"] * len(values)) % tuple(values.tolist()) + "]'"

@@ -16,6 +16,6 @@ def typescript_files(facts: LayerFacts, name: str) -> tuple[dict[str, bytes], li
             "The layer trusts words too: they have their part only where textScores are given, the scores of the same "
             "full-text search that it was trained with."
         )
-    comment = "".join(f"// {line}\n" for line in facts.header(notes))
+    comment = "".join(f"// {line}\n" for line in [*facts.header(notes), "SPDX-License-Identifier: Apache-2.0"])
     code = Path(__file__).with_name("typescript_module.ts").read_text(encoding="utf-8")
     return {".ts": (comment + code).encode(), ".safetensors": encode_layer(facts.layer, facts.info)}, notes

@@ -234,7 +234,8 @@ function idsOf(arrays: ReadonlyMap<string, Numbers>): string[] {
 
 /** https://huggingface.co/docs/safetensors: the header's length, a header in JSON, the arrays. */
 function readSafetensors(file: ArrayBuffer | Uint8Array): Map<string, Numbers> {
-  const bytes = file instanceof Uint8Array ? file : new Uint8Array(file);
+  // Node's Buffer is a Uint8Array whose slice() makes no copy, so its bytes are looked at as a plain one.
+  const bytes = "buffer" in file ? new Uint8Array(file.buffer, file.byteOffset, file.byteLength) : new Uint8Array(file);
   const start = 8 + Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
   const arrays = new Map<string, Numbers>();

@@ -248,7 +248,7 @@ class DeepMemory(ABC):
         overwrite: bool = False,
         sql: SqlTarget | None = None,
     ) -> Exported:
-        """Write a layer as files that other programs apply without Deep Memory.
+        """Write a layer as files that other programs apply; a note in what is returned says what they can't hold.
 
         Args:
             path: where to; endings are added: ``layer`` gives ``layer.py`` and ``layer.npz``.
@@ -256,9 +256,6 @@ class DeepMemory(ABC):
             model: name of a saved layer; the active one by default.
             overwrite: replace files that are there.
             sql: names in the database; for ``"sql"`` alone.
-
-        Returns:
-            the files, and a sentence for each thing that the format can't hold.
 
         Raises:
             ArtifactError: there is no such layer, it is damaged, or none is active.
