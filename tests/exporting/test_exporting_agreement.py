@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from scenes import make, scenes
 
 from deepmemory.exporting import SqlTarget, export_layer
+from deepmemory.transform import unit_rows
 
 TOLERANCE = 1e-5
 quickly = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -166,6 +167,54 @@ def test_sql(server, scene):
             found = connection.execute("SELECT id, score FROM deep_memory_search(%s, 8)", given_).fetchall()
             if scene.layer.words is None:  # which PostgreSQL is told nothing of
                 same_ranking(found, rankings[row], scores[row])
+
+
+@pytest.mark.parametrize("matrix", [True, False])
+def test_queries_of_another_model_go_through_its_map_in_every_format(server, imported, node_if_any, tmp_path, matrix):
+    psycopg = pytest.importorskip("psycopg", reason="the postgres extra is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    scene, rng = make(31, matrix=matrix), np.random.default_rng(31)
+    query_map = rng.standard_normal((20, 12)).astype(np.float32), rng.standard_normal(12).astype(np.float32)
+    queries = rng.standard_normal((4, 20)).astype(np.float32)
+    mapped = unit_rows(queries @ query_map[0] + query_map[1])
+    moved, ids = scene.layer.transform(mapped), scene.layer.document_ids
+    added = [{id: value for id, value in zip(ids, row, strict=True) if value} for row in scene.layer.bonus(mapped)]
+    script, module, graph, code = (
+        export_layer(scene.layer, tmp_path / "mapped", format, query_map=query_map).files[0]
+        for format in ("sql", "numpy", "onnx", "typescript")
+    )
+    plain = imported(module)
+    close(plain.transform(queries), moved)
+    session = runtime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    transformed, bonus = session.run(None, {"query": queries})
+    close(transformed, moved)
+    close(bonus, scene.layer.bonus(mapped))
+    with psycopg.connect(_database(server), autocommit=True) as connection:
+        connection.execute(script.read_bytes())
+        for query, expected, each in zip(queries, moved, added, strict=True):
+            same_bonuses(plain.bonus(query), each)
+            given_ = (as_text(query),)
+            close(json.loads(connection.execute("SELECT deep_memory(%s)", given_).fetchone()[0]), expected)
+            same_bonuses(dict(connection.execute("SELECT * FROM deep_memory_bonus(%s)", given_).fetchall()), each)
+    if node_if_any:
+        found = _in_node(node_if_any, code, queries)
+        close([reply["moved"] for reply in found], moved)
+        for reply, each in zip(found, added, strict=True):
+            same_bonuses(dict(reply["bonus"]), each)
+
+
+def _in_node(node, code, queries):
+    program = f"""
+import {{ readFileSync }} from "node:fs";
+import {{ DeepMemory }} from "./{code.name}";
+const memory = DeepMemory.of(readFileSync("{code.stem}.safetensors"));
+const queries: number[][] = {json.dumps(queries.tolist())};
+console.log(JSON.stringify(queries.map((q) => ({{ moved: [...memory.transform(q)], bonus: [...memory.bonus(q)] }}))));
+"""
+    (code.parent / "use.mts").write_text(program)
+    done = subprocess.run([node, "use.mts"], cwd=code.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 _databases: list[str] = []

@@ -11,9 +11,11 @@ from scenes import make
 from deepmemory import ArtifactError, InputError, MissingExtraError
 from deepmemory.artifacts import LayerArchive, decode_layer
 from deepmemory.cli.ending import run
+from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.exporting import FORMATS, SqlTarget, export_layer
+from deepmemory.memory import LocalDeepMemory
 from deepmemory.store import VectorStore
-from deepmemory.transform import Layer
+from deepmemory.transform import Layer, unit_rows
 
 ENDINGS = {
     "numpy": [".py", ".npz"],
@@ -179,6 +181,43 @@ def test_no_active_layer_and_none_of_that_name(store):
         pytest.raises(ArtifactError, match="of: none yet: train one"),
     ):
         empty.deep_memory.export("layer", "numpy")
+
+
+class NewModel(Embedder):
+    """Queries come from a model of 20 dimensions and are mapped to the 12 of the documents."""
+
+    name = "new"
+    query_map = np.eye(20, 12, dtype=np.float32), np.zeros(12, np.float32)
+
+    def embed_documents(self, texts, *, progress=None):
+        return unit_rows(np.array([[len(text), *range(11)] for text in texts], np.float32))
+
+    def embed_queries(self, texts, *, progress=None):
+        return self.embed_documents(texts)
+
+
+def test_a_store_whose_queries_are_mapped_exports_the_map_with_layers_behind_it(here, imported):
+    embedder, scene = NewModel(), make(8)
+    with VectorStore("deepmemory-store", embedder=embedder) as store:
+        store.add(["text"], ids=["d0"])
+        ours, before = Fingerprint.of(embedder), Fingerprint("old", 12, np.eye(12, dtype=np.float32)[0])
+        for fingerprint in (ours, before):
+            LayerArchive(store.state).save(scene.layer, embedder=fingerprint.as_dict(), data_hash="", report={})
+        memory = LocalDeepMemory(store.backend, embedder, store.state)
+        behind, older = (imported(memory.export(f"of_{v}", "numpy", model=v).files[0]) for v in ("v1", "v2"))
+    query = np.random.default_rng(8).standard_normal(20)
+    np.testing.assert_allclose(behind.transform(query), scene.layer.transform(query[:12]), atol=1e-5)
+    with pytest.raises(ValueError, match="vector of 12 dimensions"):
+        older.transform(query)
+
+
+def test_a_map_that_does_not_lead_to_the_layer_is_refused():
+    crooked = np.ones((20, 5), np.float32), np.ones(5, np.float32)
+    with pytest.raises(InputError, match=r"lead to the 12 dimensions .* shape \(20, 5\) and its offset \(5,\)"):
+        export_layer(make(9).layer, "layer", "numpy", query_map=crooked)
+    straight = np.ones((20, 12), np.float32), np.ones(12, np.float32)
+    with pytest.raises(InputError, match="older version"):
+        export_layer(make(9, memory="plain").layer, "layer", "numpy", query_map=straight)
 
 
 @pytest.fixture

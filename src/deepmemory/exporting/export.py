@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 from deepmemory.artifacts import LayerInfo, SavedLayer
 from deepmemory.errors import InputError
-from deepmemory.exporting.facts import LayerFacts
+from deepmemory.exporting.facts import LayerFacts, QueryMap
 from deepmemory.exporting.numpy_files import numpy_files
 from deepmemory.exporting.onnx_model import onnx_files
 from deepmemory.exporting.sql import sql_files
@@ -53,6 +53,7 @@ def export_saved(
     *,
     overwrite: bool = False,
     sql: SqlTarget | None = None,
+    query_map: QueryMap | None = None,
 ) -> Exported:
     """Write a saved layer as files that work without Deep Memory.
 
@@ -62,6 +63,7 @@ def export_saved(
         format: ``"numpy"``, ``"onnx"``, ``"sql"`` or ``"typescript"``.
         overwrite: replace files that are there.
         sql: names in the database; for ``"sql"`` alone.
+        query_map: what the queries' model's vectors go through before the layer; the files then take them as they are.
 
     Raises:
         InputError: the path or the options can't be used, or files are there already; nothing was written.
@@ -81,7 +83,7 @@ def export_saved(
         "sql": partial(sql_files, target=sql or SqlTarget()),
         "typescript": typescript_files,
     }
-    contents, notes = writers[format](LayerFacts.of(saved), stem.name)
+    contents, notes = writers[format](LayerFacts.of(saved, query_map), stem.name)
     for ending, content in contents.items():
         replace_file(targets[ending], content)
     return Exported(tuple(targets[ending] for ending in contents), tuple(notes))
@@ -94,12 +96,13 @@ def export_layer(
     *,
     overwrite: bool = False,
     sql: SqlTarget | None = None,
+    query_map: QueryMap | None = None,
 ) -> Exported:
     """Write a layer that was never saved, such as that of `deepmemory.training.fit`; see `export_saved`."""
     info = LayerInfo(
         name="", dimensions=layer.dimensions, distance=layer.distance, embedder=None, data_hash="", report={}
     )
-    return export_saved(SavedLayer(info, layer), path, format, overwrite=overwrite, sql=sql)
+    return export_saved(SavedLayer(info, layer), path, format, overwrite=overwrite, sql=sql, query_map=query_map)
 
 
 def _stem(path: Path, format: Format) -> Path:

@@ -32,7 +32,7 @@ def numpy_files(facts: LayerFacts, name: str) -> tuple[dict[str, bytes], list[st
 
 
 def _notes(facts: LayerFacts) -> list[str]:
-    notes = ["Applied to any query it changes nothing but its length."] if facts.layer.is_identity else []
+    notes = ["Applied to any query it changes nothing but its length."] if facts.changes_nothing else []
     if facts.layer.words is not None:
         notes.append(
             "The layer trusts words too: they have their part only where text_scores are given, the scores of the same "
@@ -50,7 +50,9 @@ def _arrays(facts: LayerFacts) -> dict[str, NDArray[np.generic]]:
         "distance": np.array(layer.distance),
         "prior": np.array(layer.prior, dtype=np.float64),
     }
-    if layer.matrix is not None:
+    if facts.offset is not None and facts.whole is not None:
+        arrays |= {"whole": facts.whole, "offset": facts.offset}
+    elif layer.matrix is not None:
         arrays["matrix"] = layer.matrix
     if facts.document_ids:
         encoded = [id.encode() for id in facts.document_ids]

@@ -13,6 +13,8 @@ Arrays of the .npz, of which those of an absent part are absent:
 
     name, dimensions, distance  the layer's name, the length of its vectors, "cosine" or "dot"
     matrix                      (dim, dim) float32, A
+    whole, offset               (n, dim) and (dim,) float32, instead of A where queries come from another model than the
+                                documents: x' = (x whole + offset) / |x whole + offset|
     document_id_bytes, document_id_ends
                                 uint8 and (n_labelled,) int64: the labelled documents' ids in UTF-8, one after
                                 another, and where each ends
@@ -45,8 +47,11 @@ _MARGIN, _MARGIN_WITH_WORDS = 10, 40
 def transform(query: Any) -> Any:
     """Move query vectors ``(dim,)`` or ``(n, dim)`` of any float type; gives float32 of unit norm."""
     vectors, layer = _checked(query), _layer()
-    moved = _unit(vectors + vectors @ layer["matrix"] if "matrix" in layer else vectors)
-    return moved.reshape(np.shape(query))
+    if "whole" in layer:
+        moved = _unit(vectors @ layer["whole"] + layer["offset"])
+    else:
+        moved = _unit(vectors + vectors @ layer["matrix"] if "matrix" in layer else vectors)
+    return moved.reshape((*np.shape(query)[:-1], moved.shape[1]))
 
 
 def bonus(query: Any) -> dict[str, float]:
@@ -127,7 +132,8 @@ def _layer() -> dict[str, Any]:
 
 
 def _checked(query: Any) -> Any:
-    vectors, dimensions = np.atleast_2d(np.asarray(query, dtype=np.float32)), int(_layer()["dimensions"])
+    layer, vectors = _layer(), np.atleast_2d(np.asarray(query, dtype=np.float32))
+    dimensions = len(layer["whole"]) if "whole" in layer else int(layer["dimensions"])
     if vectors.ndim != 2 or vectors.shape[1] != dimensions:
         raise ValueError(f"a query should be a vector of {dimensions} dimensions; its shape is {np.shape(query)}")
     if not np.isfinite(vectors).all():

@@ -55,7 +55,7 @@ def onnx_files(facts: LayerFacts, name: str) -> tuple[dict[str, bytes], list[str
 
 
 def _notes(facts: LayerFacts) -> list[str]:
-    notes = ["Applied to any query it changes nothing but its length."] if facts.layer.is_identity else []
+    notes = ["Applied to any query it changes nothing but its length."] if facts.changes_nothing else []
     if facts.layer.has_bonus:
         notes.append(
             "The bonus of each labelled document is an output; adding it to hits, and fetching labelled documents that "
@@ -110,8 +110,10 @@ class _Graph:
 
 def _transform(graph: _Graph, facts: LayerFacts) -> str:
     vectors = "query"
-    if facts.square is not None:
-        vectors = graph.node("MatMul", ["query", graph.constant("matrix", facts.square)], "moved")
+    if facts.whole is not None:
+        vectors = graph.node("MatMul", ["query", graph.constant("matrix", facts.whole)], "moved")
+    if facts.offset is not None:
+        vectors = graph.node("Add", [vectors, graph.constant("offset", facts.offset)], "moved.off")
     return graph.directions(vectors, "transformed", 0.0)
 
 
@@ -148,7 +150,7 @@ def _model(graph: _Graph, facts: LayerFacts, outputs: dict[str, int], notes: lis
     from onnx import TensorProto, helper
 
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in outputs.items()]
-    query = helper.make_tensor_value_info("query", TensorProto.FLOAT, ["n", facts.layer.dimensions])
+    query = helper.make_tensor_value_info("query", TensorProto.FLOAT, ["n", facts.takes])
     made = helper.make_graph(graph.nodes, "deep_memory", [query], values, graph.constants)
     model = helper.make_model(
         made,
@@ -160,7 +162,7 @@ def _model(graph: _Graph, facts: LayerFacts, outputs: dict[str, int], notes: lis
     words = facts.layer.words
     about = {
         "layer": facts.info.name,
-        "dimensions": facts.layer.dimensions,
+        "dimensions": facts.takes,
         "distance": facts.layer.distance,
         "document_ids": facts.document_ids,
         "words": None if words is None else {"weight": words.weight, "depth": words.depth},

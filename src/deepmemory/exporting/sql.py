@@ -39,10 +39,9 @@ def sql_files(facts: LayerFacts, name: str, *, target: SqlTarget) -> tuple[dict[
         InputError: the names, or the layer's ids or dimensions, are none that the database takes.
     """
     problems = target.problems()
-    if facts.layer.dimensions > _LARGEST_VECTOR:
+    if (largest := max(facts.takes, facts.layer.dimensions)) > _LARGEST_VECTOR:
         problems.append(
-            f"pgvector holds vectors of up to {_LARGEST_VECTOR:,} dimensions, and this layer takes "
-            f"{facts.layer.dimensions:,}"
+            f"pgvector holds vectors of up to {_LARGEST_VECTOR:,} dimensions, and this layer takes {largest:,}"
         )
     problems += [
         f"PostgreSQL can't hold the id {id!r}, for it has a zero byte" for id in facts.document_ids if "\0" in id
@@ -64,7 +63,7 @@ def sql_files(facts: LayerFacts, name: str, *, target: SqlTarget) -> tuple[dict[
 
 
 def _notes(facts: LayerFacts, target: SqlTarget) -> list[str]:
-    notes = ["Applied to any query it changes nothing but its length."] if facts.layer.is_identity else []
+    notes = ["Applied to any query it changes nothing but its length."] if facts.changes_nothing else []
     if facts.layer.words is not None:
         notes.append(
             "What the layer adds for words is left out: it was learned on the full-text scores of the store, and "
@@ -104,10 +103,10 @@ def _statements(facts: LayerFacts, target: SqlTarget) -> Iterator[str]:
 
 
 def _tables(facts: LayerFacts, target: SqlTarget) -> Iterator[str]:
-    layer, tables = facts.layer, target.tables
-    storage = "PLAIN" if 4 * layer.dimensions <= _INLINE_BYTES else "EXTERNAL"
+    tables = target.tables
+    sizes = {"matrix": facts.takes, "keys": facts.layer.dimensions}
     columns = {
-        "matrix": "dimension integer PRIMARY KEY, weights vector NOT NULL",
+        "matrix": "dimension integer PRIMARY KEY, weights vector NOT NULL, added double precision NOT NULL",
         "keys": "key integer PRIMARY KEY, direction vector NOT NULL",
         "pairs": "key integer NOT NULL, label integer NOT NULL, weight real NOT NULL",
         "labels": "label integer PRIMARY KEY, id text NOT NULL",
@@ -117,6 +116,7 @@ def _tables(facts: LayerFacts, target: SqlTarget) -> Iterator[str]:
         yield f"CREATE TABLE IF NOT EXISTS {table} ({columns[part]});"
         yield f"COMMENT ON TABLE {table} IS {text(f'Deep Memory: {facts.title}')};"
         if part in stored:
+            storage = "PLAIN" if 4 * sizes[part] <= _INLINE_BYTES else "EXTERNAL"
             yield _stored_as(storage, table, stored[part])
         yield f"DELETE FROM {table};"
         yield from _inserts(table, list(_rows(part, facts)))
@@ -139,8 +139,10 @@ END
 
 def _rows(part: str, facts: LayerFacts) -> Iterator[str]:
     memory = facts.layer.memory
-    if part == "matrix" and facts.square is not None:
-        yield from (f"({row},{vector(weights)})" for row, weights in enumerate(np.ascontiguousarray(facts.square.T)))
+    if part == "matrix" and facts.whole is not None:
+        columns = np.ascontiguousarray(facts.whole.T)
+        added = [0] * len(columns) if facts.offset is None else facts.offset.tolist()
+        yield from (f"({row},{vector(columns[row])},{added[row]!r})" for row in range(len(columns)))
     if part == "labels":
         yield from (f"({label},{text(id)})" for label, id in enumerate(facts.document_ids))
     if part == "keys" and memory is not None:

@@ -60,12 +60,12 @@ END
 def transform_function(facts: LayerFacts, target: SqlTarget) -> str:
     """The function that moves a query."""
     moved = "SELECT l2_normalize(query);"
-    if facts.square is not None:
+    if facts.whole is not None:
         moved = (
-            "SELECT l2_normalize(array_agg(-(m.weights <#> query) ORDER BY m.dimension)::vector)\n"
+            "SELECT l2_normalize(array_agg(m.added - (m.weights <#> query) ORDER BY m.dimension)::vector)\n"
             f"  FROM {target.tables['matrix']} AS m;"
         )
-    cost = max(100, facts.layer.dimensions**2 // 50)
+    cost = max(100, facts.takes * facts.layer.dimensions // 50)
     return f"""\
 -- It reads a table and is IMMUTABLE all the same: the table changes only together with the function, in this script,
 -- and PostgreSQL then plans anew what used it. So a query is transformed once, not once a row where no index is used.

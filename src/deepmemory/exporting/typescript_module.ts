@@ -23,7 +23,9 @@ const MARGIN = 10;
 const MARGIN_WITH_WORDS = 40;
 
 export class DeepMemory {
-  /** Length of the vectors that it takes and gives. */
+  /** Length of the queries that it takes. */
+  readonly takes: number;
+  /** Length of the vectors that it gives. */
   readonly dimensions: number;
   /** How documents are compared: "cosine" or "dot". */
   readonly distance: "cosine" | "dot";
@@ -37,6 +39,7 @@ export class DeepMemory {
   private constructor(arrays: ReadonlyMap<string, Numbers>) {
     this.arrays = arrays;
     this.dimensions = this.number("dimensions");
+    this.takes = (arrays.get("whole")?.length ?? this.dimensions ** 2) / this.dimensions;
     this.distance = this.number("is_dot") ? "dot" : "cosine";
     this.documentIds = idsOf(arrays);
     this.placeOf = new Map(this.documentIds.map((id, place) => [id, place]));
@@ -51,10 +54,11 @@ export class DeepMemory {
   /** The query moved, of length 1. */
   transform(query: Vector): Float32Array {
     this.check(query);
-    const matrix = this.arrays.get("matrix");
-    const moved = Float64Array.from(query);
+    // "whole" and "offset" are there where queries come from another model than the documents
+    const matrix = this.arrays.get("whole") ?? this.arrays.get("matrix");
+    const moved = Float64Array.from((this.arrays.get("offset") as Float32Array | undefined) ?? query);
     if (matrix !== undefined) {
-      for (let row = 0; row < this.dimensions; row++) {
+      for (let row = 0; row < this.takes; row++) {
         const value = query[row] as number;
         const start = row * this.dimensions;
         for (let column = 0; column < this.dimensions; column++) {
@@ -186,8 +190,8 @@ export class DeepMemory {
   }
 
   private check(query: Vector): void {
-    if (query.length !== this.dimensions) {
-      throw new RangeError(`a query should have ${this.dimensions} dimensions; it has ${query.length}`);
+    if (query.length !== this.takes) {
+      throw new RangeError(`a query should have ${this.takes} dimensions; it has ${query.length}`);
     }
     if (!Array.prototype.every.call(query, Number.isFinite)) throw new RangeError("a query holds NaN or infinity");
   }

@@ -17,7 +17,7 @@ from deepmemory.embedders import Embedder, resolve_embedder
 from deepmemory.embedders.adapters import EmbeddingFunction, LangChainEmbeddings
 from deepmemory.errors import ArtifactError, Cancelled, InputError, JobError, ReadOnlyError
 from deepmemory.evaluation import TOP_K, Evaluation, depth_for
-from deepmemory.exporting import Exported, Format, SqlTarget, export_saved
+from deepmemory.exporting import Exported, Format, QueryMap, SqlTarget, export_saved
 from deepmemory.jobs import CANCELLED, FAILED, Job
 from deepmemory.memory.history import HistoryEntry
 from deepmemory.memory.tables import jobs_table, status_table
@@ -265,7 +265,8 @@ class DeepMemory(ABC):
         if name is None:
             known = ", ".join(self.models()) or "none yet: train one"
             raise ArtifactError(f"no layer of {self._location} is active; name the one to export, of: {known}")
-        return export_saved(self._saved(name), path, format, overwrite=overwrite, sql=sql)
+        saved, query_map = self._exportable(name)
+        return export_saved(saved, path, format, overwrite=overwrite, sql=sql, query_map=query_map)
 
     def import_model(self, path: str | Path) -> str:
         """Save the layer of an exported file here; return its name, for `set_model`.
@@ -409,8 +410,8 @@ class DeepMemory(ABC):
         """Look at the queries; the test queries' vectors are still to be made where an embedder was given."""
 
     @abstractmethod
-    def _saved(self, name: str) -> SavedLayer:
-        """A saved layer, verified."""
+    def _exportable(self, name: str) -> tuple[SavedLayer, QueryMap | None]:
+        """A saved layer, verified, and what the queries' model's vectors go through before it."""
 
     @abstractmethod
     def _job(self, job_id: str) -> Job: ...
