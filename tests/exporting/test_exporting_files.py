@@ -9,10 +9,10 @@ import pytest
 from scenes import make
 
 from deepmemory import ArtifactError, InputError, MissingExtraError
-from deepmemory.artifacts import LayerArchive, decode_layer
+from deepmemory.artifacts import LayerArchive, LayerInfo, SavedLayer, decode_layer
 from deepmemory.cli.ending import run
 from deepmemory.embedders import Embedder, Fingerprint
-from deepmemory.exporting import FORMATS, SqlTarget, export_layer
+from deepmemory.exporting import FORMATS, SqlTarget, export_layer, export_saved
 from deepmemory.memory import LocalDeepMemory
 from deepmemory.store import VectorStore
 from deepmemory.transform import Layer, unit_rows
@@ -91,6 +91,22 @@ def test_the_typescript_weights_are_the_layers_own_file(store):
         assert weights.read_bytes() == (weights.parent / "saved").read_bytes()
         assert opened.deep_memory.import_model(weights) == "v3"
     assert decode_layer(weights.read_bytes(), "it").info.name == "v1"
+
+
+@pytest.mark.parametrize(("format", "comment"), [("numpy", "# "), ("sql", "-- "), ("typescript", "// ")])
+def test_names_in_a_layers_file_do_not_become_code(format, comment):
+    for newline in ("\n", "\r", "\u2028", "\x0c"):
+        names = {
+            "name": f"v1{newline}evil()",
+            "created": f"{newline}evil()",
+            "embedder": {"name": f"x{newline}evil();"},
+        }
+        info = LayerInfo(dimensions=12, distance="cosine", data_hash="", report={}, **names)
+        saved = SavedLayer(info, make(10).layer)
+        text = export_saved(saved, "layer", format, overwrite=True).files[0].read_bytes().decode()
+        said = [line for line in text.splitlines() if "evil" in line]
+        assert len(said) >= 2
+        assert all(line.startswith((comment, "COMMENT ON")) for line in said)
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -245,6 +245,8 @@ def test_what_can_not_be_is_said_in_a_sentence_and_nothing_is_left_behind(databa
         database.execute(scripts(make(13).layer, **names)[0])
     database.execute("ROLLBACK")
     assert things(database) == before
+    database.execute(scripts(make(13).layer, **names)[1])
+    assert things(database) == before
 
 
 def test_a_query_of_other_dimensions_and_none_at_all(database, scripts):

@@ -40,15 +40,19 @@ class LayerFacts:
         return f"{name}, trained {self.info.created[:10]}"
 
     def header(self, notes: Sequence[str]) -> list[str]:
-        """The lines that a file's first comment has; each is one line whatever the embedder calls itself."""
+        """The lines that a file's first comment has.
+
+        Each is one line, whatever names are in it: an imported layer's may have been chosen to end the comment.
+        """
         layer = self.layer
         embedder = str((self.info.embedder or {}).get("name") or "") or "not recorded"
-        return [
+        lines = [
             f"Deep Memory: {self.title}; exported by deepmemory {__version__}.",
-            f"It takes query vectors of {self.takes} dimensions. Embedder: {' '.join(embedder.split())}.",
+            f"It takes query vectors of {self.takes} dimensions. Embedder: {embedder}.",
             f"Documents are compared by {'cosine' if layer.distance == 'cosine' else 'dot product'}.",
             *notes,
         ]
+        return [" ".join(line.split()) for line in lines]
 
     @cached_property
     def document_ids(self) -> list[str]:

@@ -13,7 +13,13 @@ import numpy as np
 from deepmemory.errors import InputError
 from deepmemory.exporting.facts import LayerFacts
 from deepmemory.exporting.sql_names import dollar_quoted, text, vector
-from deepmemory.exporting.sql_parts import bonus_function, preparation, search_function, transform_function
+from deepmemory.exporting.sql_parts import (
+    bonus_function,
+    preparation,
+    removal,
+    search_function,
+    transform_function,
+)
 from deepmemory.exporting.sql_target import SqlTarget
 
 __all__ = ["sql_files"]
@@ -82,10 +88,12 @@ def _comment(facts: LayerFacts, notes: Sequence[str], name: str, target: SqlTarg
     lines = [
         *facts.header(notes),
         "",
-        f"Install:   psql -v ON_ERROR_STOP=1 -f {name}.sql     (another layer takes the old one's place)",
+        f'Install:   psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f {name}.sql  (another layer takes the old one\'s place)',
         f"Search:    SELECT ... ORDER BY embedding <=> {functions['transform']}('[...]') LIMIT 10;",
-        f"With all:  SELECT id, score FROM {functions['search']}('[...]', 10);" if target.table is not None else "",
-        f"Uninstall: psql -f {name}.uninstall.sql",
+        f"With all:  SELECT id, score FROM {functions['search']}('[...]', 10) ORDER BY score DESC;"
+        if target.table is not None
+        else "",
+        f'Uninstall: psql "$DATABASE_URL" -f {name}.uninstall.sql',
         f"Roles:     GRANT SELECT ON {tables} TO role;",
         "",
     ]
@@ -158,7 +166,5 @@ def _inserts(table: str, rows: Sequence[str]) -> Iterator[str]:
 
 
 def _uninstall(target: SqlTarget) -> str:
-    functions = [f"DROP FUNCTION IF EXISTS {name};" for name in reversed(target.functions.values())]
-    tables = [f"DROP TABLE IF EXISTS {name};" for name in target.tables.values()]
     comment = f"-- Takes Deep Memory's functions and tables named {target.name!a} out of the schema {target.schema!a}."
-    return "\n".join([comment, "BEGIN;", *functions, *tables, "COMMIT;", ""])
+    return "\n".join([comment, "BEGIN;", "SET LOCAL search_path = pg_catalog;", removal(target), "COMMIT;", ""])

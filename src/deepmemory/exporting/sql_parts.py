@@ -4,7 +4,7 @@ from deepmemory.exporting.facts import LayerFacts
 from deepmemory.exporting.sql_names import dollar_quoted, identifier, number, text, vector
 from deepmemory.exporting.sql_target import SqlTarget
 
-__all__ = ["bonus_function", "preparation", "search_function", "transform_function"]
+__all__ = ["bonus_function", "preparation", "removal", "search_function", "transform_function"]
 
 _MARGIN = 10
 """Hits asked of the index beyond k: most documents that a bonus lifts into the first k are just below them."""
@@ -15,8 +15,6 @@ def preparation(target: SqlTarget) -> str:
 
     From here on to the end of the transaction unqualified names are PostgreSQL's and pgvector's own.
     """
-    tables = ", ".join(f"to_regclass({text(name)})" for name in target.tables.values())
-    functions = ", ".join(text(name) for name in target.function_names)
     code = f"""
 DECLARE
   version text;
@@ -36,14 +34,7 @@ BEGIN
     RAISE EXCEPTION 'Deep Memory needs pgvector 0.7 or newer, and this is %; run ALTER EXTENSION vector UPDATE',
       version;
   END IF;
-  SELECT name INTO foreign_name FROM (
-    SELECT c.oid::regclass::text AS name, obj_description(c.oid, 'pg_class') AS mark
-    FROM pg_class c WHERE c.oid IN ({tables})
-    UNION ALL
-    SELECT p.oid::regprocedure::text, obj_description(p.oid, 'pg_proc')
-    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname = {text(target.schema)} AND p.proname IN ({functions})
-  ) named WHERE coalesce(mark, '') NOT LIKE 'Deep Memory%' LIMIT 1;
+  SELECT name INTO foreign_name FROM ({_there(target)}) AS there WHERE mark NOT LIKE 'Deep Memory%' LIMIT 1;
   IF foreign_name IS NOT NULL THEN
     RAISE EXCEPTION '% is there already and is not Deep Memory''s; export the layer with another --name or --schema',
       foreign_name;
@@ -55,6 +46,38 @@ BEGIN
 END
 """
     return f"DO {dollar_quoted(code)};\n"
+
+
+def removal(target: SqlTarget) -> str:
+    """Take out what is the layer's; what is somebody else's of the same name stays."""
+    code = f"""
+DECLARE
+  ours record;
+BEGIN
+  FOR ours IN SELECT * FROM ({_there(target)}) AS there WHERE mark LIKE 'Deep Memory%' ORDER BY place DESC LOOP
+    EXECUTE format('DROP %s %s', ours.kind, ours.name);
+  END LOOP;
+END
+"""
+    return f"DO {dollar_quoted(code)};\n"
+
+
+def _there(target: SqlTarget) -> str:
+    """A query for what has the names of the layer's tables and functions, with the comments that mark what is ours.
+
+    Of the functions those with the longer names use the others, and all of them the tables: a higher place goes first.
+    """
+    tables = ", ".join(f"to_regclass({text(name)})" for name in target.tables.values())
+    functions = ", ".join(text(name) for name in target.function_names)
+    return f"""
+    SELECT 'TABLE' AS kind, c.oid::regclass::text AS name, coalesce(obj_description(c.oid, 'pg_class'), '') AS mark,
+      0 AS place
+    FROM pg_class c WHERE c.oid IN ({tables})
+    UNION ALL
+    SELECT 'FUNCTION', p.oid::regprocedure::text, coalesce(obj_description(p.oid, 'pg_proc'), ''), length(p.proname)
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = {text(target.schema)} AND p.proname IN ({functions})
+  """
 
 
 def transform_function(facts: LayerFacts, target: SqlTarget) -> str:
