@@ -168,6 +168,8 @@ def test_layers_are_chosen_exported_and_imported(twins: Twins, tmp_path) -> None
     assert twins.there.search(query) == twins.there.search(query, deep_memory=False)
     assert memory.rollback() == "v1"
     memory.export_model("v1", tmp_path / "layer")
+    _, weights = memory.export(tmp_path / "exported", "typescript").files
+    assert weights.read_bytes() == (tmp_path / "layer").read_bytes()
     assert twins.here.deep_memory.import_model(tmp_path / "layer") == "v2"
     twins.here.deep_memory.export_model("v1", tmp_path / "other")
     assert memory.import_model(tmp_path / "other") == "v2"

@@ -18,6 +18,7 @@ from deepmemory.diagnosis import Diagnosis, HeldOutQueries, decode_diagnosis
 from deepmemory.embedders import Embedder
 from deepmemory.errors import ArtifactError, Cancelled, DeepMemoryError, JobError
 from deepmemory.evaluation import Evaluation, decode_evaluation
+from deepmemory.exporting import QueryMap
 from deepmemory.hub.address import HubAddress
 from deepmemory.hub.backend import HubBackend
 from deepmemory.hub.connection import Effect, HubConnection
@@ -165,6 +166,9 @@ class HubDeepMemory(DeepMemory):
         if progress is not None:
             progress(total, total)
         return diagnosis
+
+    def _exportable(self, name: str) -> tuple[SavedLayer, QueryMap | None]:
+        return self._downloaded(name)[1], None
 
     def _job(self, job_id: str) -> Job:
         return self._jobs.get(job_id)

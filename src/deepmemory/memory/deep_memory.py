@@ -9,14 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepmemory.artifacts import LayerInfo
+from deepmemory.artifacts import LayerInfo, SavedLayer
 from deepmemory.data import LabelledQueries, Relevance, check_labelled, check_vectors
 from deepmemory.data.text import is_list, shown, text_problem
 from deepmemory.diagnosis import Diagnosis, HeldOutQueries
 from deepmemory.embedders import Embedder, resolve_embedder
 from deepmemory.embedders.adapters import EmbeddingFunction, LangChainEmbeddings
-from deepmemory.errors import Cancelled, InputError, JobError, ReadOnlyError
+from deepmemory.errors import ArtifactError, Cancelled, InputError, JobError, ReadOnlyError
 from deepmemory.evaluation import TOP_K, Evaluation, depth_for
+from deepmemory.exporting import Exported, Format, QueryMap, SqlTarget, export_saved
 from deepmemory.jobs import CANCELLED, FAILED, Job
 from deepmemory.memory.history import HistoryEntry
 from deepmemory.memory.tables import jobs_table, status_table
@@ -241,6 +242,35 @@ class DeepMemory(ABC):
     def export_model(self, name: str, path: str | Path) -> None:
         """Write a saved layer to a file that `import_model` of any store with the same embedder can take in."""
 
+    def export(
+        self,
+        path: str | Path,
+        format: Format,
+        *,
+        model: str | None = None,
+        overwrite: bool = False,
+        sql: SqlTarget | None = None,
+    ) -> Exported:
+        """Write a layer as files that other programs apply; a note in what is returned says what they can't hold.
+
+        Args:
+            path: where to; endings are added: ``layer`` gives ``layer.py`` and ``layer.npz``.
+            format: ``"numpy"``, ``"onnx"``, ``"sql"`` (PostgreSQL with pgvector) or ``"typescript"``.
+            model: name of a saved layer; the active one by default.
+            overwrite: replace files that are there.
+            sql: names in the database; for ``"sql"`` alone.
+
+        Raises:
+            ArtifactError: there is no such layer, it is damaged, or none is active.
+            InputError: the path or the names can't be used, or files are there already; nothing was written.
+        """
+        name = self.get_model() if model is None else model
+        if name is None:
+            known = ", ".join(self.models()) or "none yet: train one"
+            raise ArtifactError(f"no layer of {self._location} is active; name the one to export, of: {known}")
+        saved, query_map = self._exportable(name)
+        return export_saved(saved, path, format, overwrite=overwrite, sql=sql, query_map=query_map)
+
     def import_model(self, path: str | Path) -> str:
         """Save the layer of an exported file here; return its name, for `set_model`.
 
@@ -381,6 +411,10 @@ class DeepMemory(ABC):
         self, given: GivenQueries, test: HeldOutQueries | None, seed: int, progress: Progress | None
     ) -> Diagnosis:
         """Look at the queries; the test queries' vectors are still to be made where an embedder was given."""
+
+    @abstractmethod
+    def _exportable(self, name: str) -> tuple[SavedLayer, QueryMap | None]:
+        """A saved layer, verified, and what the queries' model's vectors go through before it."""
 
     @abstractmethod
     def _job(self, job_id: str) -> Job: ...

@@ -17,6 +17,7 @@ from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.errors import ArtifactError, JobError, StorageError
 from deepmemory.evaluation import Evaluation, depth_for, evaluate_rankings
 from deepmemory.explanation import Explanation, explain
+from deepmemory.exporting import QueryMap
 from deepmemory.jobs import CANCELLED, Job, JobStore
 from deepmemory.memory.deep_memory import DeepMemory, EvaluationRequest, GivenQueries
 from deepmemory.memory.history import History, HistoryEntry, data_hash
@@ -222,6 +223,16 @@ class LocalDeepMemory(DeepMemory):
             seed=seed,
             progress=progress,
         )
+
+    def _exportable(self, name: str) -> tuple[SavedLayer, QueryMap | None]:
+        saved = self._archive.load(name)
+        query_map = None if self._embedder is None else self._embedder.query_map
+        if query_map is None or not saved.info.embedder:
+            return saved, None
+        # A layer from before the queries were moved to another model takes the vectors of the model before.
+        ours = self._fingerprint()
+        is_behind_it = ours is not None and Fingerprint.from_dict(saved.info.embedder).matches(ours)
+        return saved, query_map if is_behind_it else None
 
     def _job(self, job_id: str) -> Job:
         return self._jobs.get(job_id)
