@@ -15,6 +15,7 @@ ranks of the fold's own queries are kept. So no figure comes from a query that t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -51,6 +52,11 @@ class FoldResult:
     held_out: NDArray[np.int64]
     ndcg: Mapping[Settings, PerQuery]
 
+    @cached_property
+    def table(self) -> PerCandidate:
+        """The same as ``(n_candidates, n)``, stacked once for all the choices that are made from it."""
+        return np.stack(list(self.ndcg.values()))
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -84,10 +90,9 @@ def ranked(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None)
     if by_query is None:
         by_query = np.zeros((len(candidates), 1))  # nothing to judge by: nothing beats the identity
     by_document = _lifts(folds, "documents", candidates, without)
-    choices = [
-        Choice(settings, float(on_queries.mean()), None if by_document is None else float(by_document[i].mean()))
-        for i, (settings, on_queries) in enumerate(zip(candidates, by_query, strict=True))
-    ]
+    on_queries = _row_means(by_query)
+    on_documents = [None] * len(candidates) if by_document is None else _row_means(by_document)
+    choices = [Choice(*figures) for figures in zip(candidates, on_queries, on_documents, strict=True)]
     safe = _safe(candidates, by_query, by_document)
     order = sorted(
         range(len(choices)), key=lambda i: (safe[i], choices[i].by_query, choices[i].by_document or 0.0), reverse=True
@@ -127,6 +132,12 @@ def _most_cautious(leader: int, choices: list[Choice], by_query: PerCandidate, s
     return max(active, key=caution)
 
 
+def _row_means(per_query: PerCandidate) -> list[float]:
+    """Of each row as it would be by itself, to the last bit, however the rows lie in memory."""
+    means: list[float] = np.ascontiguousarray(per_query).mean(axis=1).tolist()
+    return means
+
+
 def _standard_error(per_query: PerCandidate) -> PerQuery:
     error: PerQuery = per_query.std(axis=1) / np.sqrt(per_query.shape[1])
     return error
@@ -141,7 +152,7 @@ def _lifts(
     for fold in folds:
         if fold.kind == kind:
             kept = np.ones(len(fold.held_out), dtype=bool) if without is None else ~np.isin(fold.held_out, without)
-            ndcg = np.stack([fold.ndcg[settings] for settings in candidates])[:, kept]
+            ndcg = fold.table[:, kept]
             parts.append(ndcg - ndcg[identity])
     together = np.concatenate(parts, axis=1) if parts else np.zeros((len(candidates), 0))
     return together if together.shape[1] else None
