@@ -6,8 +6,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from deepmemory.training.descent import Shown
 from deepmemory.training.labels import Labels
-from deepmemory.training.objective import BlockMap, Problem
+from deepmemory.training.objective import Bases, BlockMap, Problem
 from deepmemory.training.settings import Settings
 from deepmemory.training.standins import draw_standins, plain_problem
 
@@ -35,6 +36,8 @@ class Trainer:
         self._kind: bool | None = None
         self._problem: Problem | None = None
         self._matrix: Matrix | None = None
+        self._shown: Shown | None = None
+        self._penalty = 0.0
 
     def advance(
         self,
@@ -61,24 +64,31 @@ class Trainer:
         if problem is None or layer.penalty is None:
             return None
         start = problem.start if self._matrix is None else problem.solution(self._matrix)
-        z = problem.solve(
-            layer.penalty, start, tolerance=tolerance, max_iterations=max_iterations, on_step=on_step, blocks=blocks
+        z, shown = problem.solve(
+            layer.penalty,
+            start,
+            before=problem.stiffened(self._shown, layer.penalty, self._penalty),
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            on_step=on_step,
+            blocks=blocks,
         )
-        self._matrix = problem.matrix(z)
+        self._matrix, self._shown, self._penalty = problem.matrix(z), shown, layer.penalty
         return self._matrix
 
     def _problem_for(self, layer: Settings) -> Problem | None:
         if layer.has_standins != self._kind:
             self._kind = layer.has_standins
+            bases = None if self._problem is None else self._problem.bases
             # the one before is let go first: at most one is held
-            self._problem = None
-            self._problem = self._with_standins() if layer.has_standins else self._plain()
+            self._problem, self._shown = None, None
+            self._problem = self._with_standins(bases) if layer.has_standins else self._plain()
         return self._problem
 
     def _plain(self) -> Problem:
         return plain_problem(self._queries, self._documents, self._labels)
 
-    def _with_standins(self) -> Problem | None:
+    def _with_standins(self, bases: Bases | None) -> Problem | None:
         rng = np.random.default_rng(self._seed)
         standins = draw_standins(self._queries, self._documents, self._labels, rng)
-        return standins.problem(self._queries, self._documents, self._labels) if standins else None
+        return standins.problem(self._queries, self._documents, self._labels, bases=bases) if standins else None
