@@ -90,6 +90,19 @@ def test_where_the_search_is_perfect_already_the_layer_stays_off():
     assert result.report.lift == 0
 
 
+def test_of_very_many_queries_a_sample_takes_part(monkeypatch):
+    queries, documents, relevance = planted()
+    monkeypatch.setattr("deepmemory.training.pool.MOST_QUERIES", 120)
+    result = fit(queries, documents, relevance)
+    assert (result.report.n_queries, result.report.n_learned) == (240, 120)
+    assert result.report.by_query["ndcg@10"].n_queries <= 120
+    assert result.report.active
+    again = fit(queries, documents, relevance)
+    assert again.layer.matrix.tobytes() == result.layer.matrix.tobytes()
+    monkeypatch.setattr("deepmemory.training.pool.MOST_QUERIES", 240)
+    assert fit(queries, documents, relevance).report.n_learned == 240
+
+
 def test_too_few_queries_are_said_to_be_too_few():
     queries, documents, relevance = planted(n_queries=9)
     report = fit(queries, documents, relevance).report

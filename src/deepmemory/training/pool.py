@@ -1,4 +1,4 @@
-"""Which documents the cross-validation ranks, where there are too many to rank them all."""
+"""Which queries take part, and which documents the cross-validation ranks, where there are too many for all."""
 
 from typing import TypeAlias
 
@@ -8,9 +8,13 @@ from scipy.sparse import csr_array
 
 from deepmemory.words import above_the_rest
 
-__all__ = ["POOL_SIZE", "document_pool", "sample_of_queries"]
+__all__ = ["MOST_QUERIES", "POOL_SIZE", "document_pool", "queries_to_learn_from", "sample_of_queries"]
 
 Matrix: TypeAlias = NDArray[np.float32]
+
+MOST_QUERIES = 10_000
+"""More are sampled. A step of the descent costs queries times labelled documents, and both a layer's size and what its
+memory adds to each search grow with the queries that it remembers; a sample bounds all of it."""
 
 POOL_SIZE = 20_000
 """Documents that are ranked without a second thought."""
@@ -51,6 +55,13 @@ def document_pool(
     k = max(10, min(_HARDEST, 2 * POOL_SIZE // len(sample)))
     kept = np.union1d(_nearest(query_vectors[sample], document_vectors, k), labelled)
     return kept if words is None else np.union1d(kept, above_the_rest(words[sample], k).indices)
+
+
+def queries_to_learn_from(n: int, seed: int) -> NDArray[np.int64] | None:
+    """Rows of the queries, of ``n``, that take part in a training, ascending; None for all of them."""
+    if n <= MOST_QUERIES:
+        return None
+    return np.sort(np.random.default_rng(seed).choice(n, MOST_QUERIES, replace=False))
 
 
 def sample_of_queries(n: int, rng: np.random.Generator) -> NDArray[np.int64]:

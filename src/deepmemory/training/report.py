@@ -19,6 +19,7 @@ class FitReport:
         active: whether the layer passed the gate; if not, it is the identity.
         reason: one sentence that says why.
         n_queries: training queries.
+        n_learned: those that took part: all, or a sample of 10,000.
         n_documents: documents that were ranked.
         n_labelled: documents relevant to some training query.
         settings: the candidate that the layer was trained with; the identity where it did not pass.
@@ -33,6 +34,7 @@ class FitReport:
     active: bool
     reason: str
     n_queries: int
+    n_learned: int
     n_documents: int
     n_labelled: int
     settings: Settings
@@ -73,6 +75,7 @@ class FitReport:
             "active": self.active,
             "reason": self.reason,
             "n_queries": self.n_queries,
+            "n_learned": self.n_learned,
             "n_documents": self.n_documents,
             "n_labelled": self.n_labelled,
             "settings": self.settings.as_dict(),
