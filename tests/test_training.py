@@ -12,13 +12,15 @@ from scipy.sparse import csr_array
 from deepmemory.errors import Cancelled, InputError
 from deepmemory.metrics import judge_rows, ndcg, recall
 from deepmemory.training import fit
+from deepmemory.training.descent import Shown
 from deepmemory.training.device import Device
 from deepmemory.training.folds import document_folds, query_folds
 from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Problem
 from deepmemory.training.pool import document_pool
 from deepmemory.training.scoring import FoldScorer
-from deepmemory.training.settings import Settings
+from deepmemory.training.selection import FoldResult, choose
+from deepmemory.training.settings import IDENTITY, Settings
 from deepmemory.training.standins import draw_standins, plain_problem
 from deepmemory.transform import Layer, QueryMemory, unit_rows
 
@@ -89,6 +91,19 @@ def test_where_the_search_is_perfect_already_the_layer_stays_off():
     assert result.report.lift == 0
 
 
+def test_of_very_many_queries_a_sample_takes_part(monkeypatch):
+    queries, documents, relevance = planted()
+    monkeypatch.setattr("deepmemory.training.fit.MOST_QUERIES", 120)
+    result = fit(queries, documents, relevance)
+    assert (result.report.n_queries, result.report.n_learned) == (240, 120)
+    assert result.report.by_query["ndcg@10"].n_queries <= 120
+    assert result.report.active
+    again = fit(queries, documents, relevance)
+    assert again.layer.matrix.tobytes() == result.layer.matrix.tobytes()
+    monkeypatch.setattr("deepmemory.training.fit.MOST_QUERIES", 240)
+    assert fit(queries, documents, relevance).report.n_learned == 240
+
+
 def test_too_few_queries_are_said_to_be_too_few():
     queries, documents, relevance = planted(n_queries=9)
     report = fit(queries, documents, relevance).report
@@ -157,7 +172,7 @@ def test_fewer_queries_than_dimensions():
     assert result.layer.matrix.shape == (96, 96)
     labels = Labels.from_relevance(relevance, n_queries=60, n_documents=150)
     problem = plain_problem(queries, documents, labels, np.ones(60, dtype=np.float32))
-    z = problem.solve(10.0, problem.start, tolerance=1e-3, max_iterations=5, on_step=lambda: None)
+    z, _ = problem.solve(10.0, problem.start, tolerance=1e-3, max_iterations=5, on_step=lambda: None)
     assert z.shape == (60, 96)
     assert np.linalg.matrix_rank(problem.matrix(z)) <= 60
 
@@ -353,11 +368,70 @@ def test_the_gradient_agrees_with_finite_differences(seed, n):
 @settings(deadline=None, max_examples=10)
 def test_the_descent_ends_where_the_gradient_vanishes(seed, n):
     problem, _ = a_problem(seed, n)
-    z = problem.solve(3.0, problem.start, tolerance=1e-9, max_iterations=200, on_step=lambda: None)
+    z, _ = problem.solve(3.0, problem.start, tolerance=1e-9, max_iterations=200, on_step=lambda: None)
     _, at_start = problem.loss_and_gradient(problem.start, 3.0)
     _, at_end = problem.loss_and_gradient(z, 3.0)
     assert np.linalg.norm(at_end) < 0.02 * np.linalg.norm(at_start)
     np.testing.assert_allclose(problem.solution(problem.matrix(z)), z, atol=1e-5)
+
+
+def test_a_step_shows_the_same_curvature_at_another_penalty():
+    problem, rng = a_problem(3, 40)
+    z = (0.05 * rng.standard_normal(problem.start.shape)).astype(np.float32)
+    step = (0.01 * rng.standard_normal(z.shape)).astype(np.float32)
+    shown = {}
+    for penalty in (30.0, 3.0):
+        _, before = problem.loss_and_gradient(z, penalty)
+        _, after = problem.loss_and_gradient(z + step, penalty)
+        shown[penalty] = Shown(step, after - before)
+    np.testing.assert_allclose(problem.stiffened(shown[30.0], 3.0, 30.0).change, shown[3.0].change, atol=1e-5)
+    assert problem.stiffened(Shown(step, 0 * step), 3.0, 30.0) is None  # flat, less a penalty: it would bend down
+
+
+def test_the_path_of_penalties_needs_fewer_evaluations_than_each_penalty_by_itself():
+    problem, _ = a_problem(1, 40)
+    counted = []
+
+    def solved(penalty, start, before):
+        return problem.solve(
+            penalty, start, before=before, tolerance=1e-6, max_iterations=50, on_step=lambda: counted.append(penalty)
+        )
+
+    z, shown = solved(30.0, problem.start, None)
+    along, _ = solved(3.0, z, problem.stiffened(shown, 3.0, 30.0))
+    n_along = counted.count(3.0)
+    alone, _ = solved(3.0, problem.start, None)
+    assert n_along < counted.count(3.0) - n_along
+    losses = [problem.loss_and_gradient(solution, 3.0)[0] for solution in (along, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_bases_of_a_problem_do_for_one_like_it():
+    rng = np.random.default_rng(0)
+    queries, documents = unit(rng, 40), unit(rng, 9)
+    targets = csr_array(np.eye(9, dtype=np.float32)[rng.integers(0, 9, 40)])
+    others = unit(rng, 30)
+    bases = Problem.build(queries, documents, targets).bases
+    assert bases.are_complete
+    solved = []
+    for taken in (None, bases):
+        problem = Problem.build(others, documents, targets[:30], bases=taken)
+        z, _ = problem.solve(3.0, problem.start, tolerance=1e-9, max_iterations=200, on_step=lambda: None)
+        solved.append(problem.matrix(z))
+    np.testing.assert_allclose(solved[1], solved[0], atol=5e-3)
+    few = Problem.build(queries[:3], documents, targets[:3]).bases
+    assert not few.are_complete
+    assert Problem.build(others, documents, targets[:30], bases=few).bases.are_complete
+
+
+def test_a_candidate_that_some_fold_could_not_train_is_no_candidate():
+    gain = {IDENTITY: np.zeros(4), Settings(10.0): np.full(4, 0.1), Settings(10.0, has_standins=True): np.full(4, 0.9)}
+    folds = [
+        FoldResult("queries", np.arange(4), gain),
+        FoldResult("queries", np.arange(4, 8), dict([*gain.items()][:2])),
+    ]
+    assert choose(folds).settings == Settings(10.0)
+    assert choose(folds[::-1]).settings == Settings(10.0)
 
 
 def test_standins_ask_for_documents_without_labels_as_far_off_as_queries_are():

@@ -313,7 +313,10 @@ class LocalDeepMemory(DeepMemory):
         if merged is None or data_hash(merged) != saved.info.data_hash:
             return None
         # Made queries that judged nothing are no keys either.
-        return merged.asked.queries if saved.info.report.get("n_made") else merged.queries
+        queries = merged.asked.queries if saved.info.report.get("n_made") else merged.queries
+        memory = saved.layer.memory
+        # Of very many queries a sample has trained, and which they were is not kept.
+        return queries if memory is None or len(memory.keys) == len(queries) else None
 
     def _log_evaluation(
         self, labelled: LabelledQueries, evaluation: Evaluation, saved: SavedLayer | None, asked: EvaluationRequest

@@ -128,13 +128,11 @@ def cross_validate(
         return FoldRun(fold, trainer, scorer, scorer.ranks(None, IDENTITY))
 
     runs = workers.map(prepare, folds)
-    for layer in layers(with_made=bool(made.any())):
-        workers.map(partial(_advance, layer=layer, on_step=workers.check), runs)
-        on_done()
+    workers.along(partial(_advance, on_step=workers.check), runs, layers(with_made=bool(made.any())), on_done)
     return runs
 
 
-def _advance(run: FoldRun, *, layer: Settings, on_step: Callable[[], None]) -> None:
+def _advance(run: FoldRun, layer: Settings, *, on_step: Callable[[], None]) -> None:
     matrix = run.trainer.advance(layer, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS, on_step=on_step)
     if matrix is not None:
         run.ranks |= run.scorer.ranks(matrix, layer)

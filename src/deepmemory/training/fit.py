@@ -16,7 +16,7 @@ from deepmemory.training.crossvalidation import MAX_ITERATIONS, TOLERANCE, cross
 from deepmemory.training.device import Device
 from deepmemory.training.evidence import NO_EVIDENCE, Evidence, gather
 from deepmemory.training.labels import Labels
-from deepmemory.training.pool import document_pool
+from deepmemory.training.pool import MOST_QUERIES, document_pool, sample
 from deepmemory.training.report import FitReport
 from deepmemory.training.settings import IDENTITY, Settings, layers
 from deepmemory.training.trainer import Trainer
@@ -68,7 +68,8 @@ def fit(
 
     The candidates (linear layer, prior, query memory, trust in words; the identity among them) are compared by
     cross-validation over held-out queries and over held-out documents; the winner is trained on everything. Where
-    none beats the identity by more than noise, the layer is the identity, and the report says why.
+    none beats the identity by more than noise, the layer is the identity, and the report says why. Of more than
+    10,000 queries a sample takes part.
 
     Args:
         query_vectors: ``(n_queries, dim)``; taken as unit norm, or made so.
@@ -80,7 +81,7 @@ def fit(
         made: ``(n_queries,)`` bool: queries that were made out of their documents, by a model or by extraction, and not
             asked by anybody. They train the linear layer, together at most as much as the asked ones; they are no
             part of prior and memory, and judge nothing, unless there are too few asked ones to judge.
-        seed: of the folds; the same seed gives the same bytes on the same machine.
+        seed: of the folds, and of samples; the same seed gives the same bytes on the same machine.
         distance: how the store compares vectors.
         device: a PyTorch device such as ``"cuda"`` for the large products, which then agree to rounding only; None is
             NumPy on the CPU.
@@ -126,13 +127,13 @@ class _Training:
         if self._n_different(~self.made) < MIN_QUERIES:
             # they have to judge each other, as if they had been asked
             self.made = np.zeros_like(self.made)
-        n_made = int(self.made.sum())
-        self._draw_made()
-        self.total += len(layers(with_made=n_made > 0))
+        self.total += len(layers(with_made=bool(self.made.any())))
+        given = len(self.made), int(self.made.sum())
+        self._draw_queries()
         n_different = self._n_different(~self.made)
         if n_different < MIN_QUERIES:
             reason = f"too few different queries to learn from: {n_different}, and at least {MIN_QUERIES} are needed"
-            return self._result(None, NO_EVIDENCE, reason, n_made)
+            return self._result(None, NO_EVIDENCE, reason, given)
         folds = make_folds(self.queries, self.labels, self.seed, judges=~self.made)
         with Workers(self._report_progress) as workers:
             documents, labels, words = self._pool()
@@ -150,16 +151,17 @@ class _Training:
             )
             evidence = gather(runs, seed=self.seed)
             layer = self._train(evidence.winner, documents, labels, workers) if evidence.passes else None
-        return self._result(layer, evidence, evidence.reason(), n_made)
+        return self._result(layer, evidence, evidence.reason(), given)
 
-    def _draw_made(self) -> None:
-        """Leave out made queries beyond `MOST_MADE`, at random."""
+    def _draw_queries(self) -> None:
+        """Leave out, at random, more queries than a training takes."""
         asked, made = np.flatnonzero(~self.made), np.flatnonzero(self.made)
-        most = max(MOST_MADE, len(asked))
-        if len(made) <= most:
+        rng = np.random.default_rng(self.seed)
+        drawn = sample(asked, MOST_QUERIES, rng)
+        drawn_made = sample(made, max(MOST_MADE, len(drawn)), rng)
+        if len(drawn) + len(drawn_made) == len(self.made):
             return
-        drawn = np.random.default_rng(self.seed).choice(made, most, replace=False)
-        rows = np.sort(np.concatenate([asked, drawn]))
+        rows = np.sort(np.concatenate([drawn, drawn_made]))
         self.queries, self.labels, self.made = self.queries[rows], self.labels.subset(rows), self.made[rows]
         self.words = None if self.words is None else self.words[rows]
 
@@ -233,14 +235,15 @@ class _Training:
             is_transformed=True,
         )
 
-    def _result(self, layer: Layer | None, evidence: Evidence, reason: str, n_made: int) -> FitResult:
+    def _result(self, layer: Layer | None, evidence: Evidence, reason: str, given: tuple[int, int]) -> FitResult:
         self.done = self.total
         self._report_progress()
         report = FitReport(
             active=layer is not None,
             reason=reason,
-            n_queries=int((~self.made).sum()) + n_made,
-            n_made=n_made,
+            n_queries=given[0],
+            n_made=given[1],
+            n_learned=self.labels.n_queries,
             n_documents=len(self.documents),
             n_labelled=len(self._asked[1].labelled),
             settings=evidence.winner if layer is not None else IDENTITY,

@@ -1,4 +1,4 @@
-"""Which documents the cross-validation ranks, where there are too many to rank them all."""
+"""Which queries take part, and which documents the cross-validation ranks, where there are too many for all."""
 
 from typing import TypeAlias
 
@@ -9,9 +9,13 @@ from scipy.sparse import csr_array
 from deepmemory.training.device import CPU, Device
 from deepmemory.words import above_the_rest
 
-__all__ = ["POOL_SIZE", "document_pool", "sample_of_queries"]
+__all__ = ["MOST_QUERIES", "POOL_SIZE", "document_pool", "sample", "sample_of_queries"]
 
 Matrix: TypeAlias = NDArray[np.float32]
+
+MOST_QUERIES = 10_000
+"""More are sampled. A step of the descent costs queries times labelled documents, and both a layer's size and what its
+memory adds to each search grow with the queries that it remembers; a sample bounds all of it."""
 
 POOL_SIZE = 20_000
 """Documents that are ranked without a second thought."""
@@ -56,11 +60,14 @@ def document_pool(
     return kept if words is None else np.union1d(kept, above_the_rest(words[sample], k).indices)
 
 
+def sample(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The rows, or as many of them as may be, drawn at random, ascending."""
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
 def sample_of_queries(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Rows of the queries, of ``n``, whose nearest documents make a pool: all, or 2,000 drawn, ascending."""
-    if n <= _QUERIES:
-        return np.arange(n)
-    return np.sort(rng.choice(n, _QUERIES, replace=False))
+    return sample(np.arange(n), _QUERIES, rng)
 
 
 def _nearest(queries: Matrix, documents: Matrix, k: int, device: Device) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ class FitReport:
         reason: one sentence that says why.
         n_queries: training queries.
         n_made: how many of them were made and judged nothing.
+        n_learned: those that took part: all, or a sample of 10,000.
         n_documents: documents that were ranked.
         n_labelled: documents relevant to some training query that was asked.
         settings: the candidate that the layer was trained with; the identity where it did not pass.
@@ -35,6 +36,7 @@ class FitReport:
     reason: str
     n_queries: int
     n_made: int
+    n_learned: int
     n_documents: int
     n_labelled: int
     settings: Settings
@@ -76,6 +78,7 @@ class FitReport:
             "reason": self.reason,
             "n_queries": self.n_queries,
             "n_made": self.n_made,
+            "n_learned": self.n_learned,
             "n_documents": self.n_documents,
             "n_labelled": self.n_labelled,
             "settings": self.settings.as_dict(),

@@ -40,15 +40,17 @@ class Ranks:
     Attributes:
         labels: the queries' relevant documents.
         rank: ``(n_pairs,)`` int64 from 1; exact up to `EXACT`, and above it where the document is ranked lower.
+        ideal: ``(n_queries,)``, `ideal_gain` of the labels, which many candidates share.
     """
 
     labels: Labels
     rank: Rows
+    ideal: NDArray[np.float64]
 
     def ndcg(self) -> NDArray[np.float64]:
         """nDCG@10 by query, ``(n_queries,)``; as `deepmemory.metrics.ndcg`."""
         found = np.where(self.rank <= DEPTH, self.labels.grade / np.log2(self.rank + 1.0), 0.0)
-        return _sum_by_query(self.labels, found) / ideal_gain(self.labels)
+        return _sum_by_query(self.labels, found) / self.ideal
 
     def depth(self) -> NDArray[np.float64]:
         """How far down the relevant documents are: grade-weighted mean log2 rank, ``(n_queries,)``, 0 at the top.
@@ -109,6 +111,7 @@ class FoldScorer:
         self._labels = held_out_labels
         self._n_documents = len(documents)
         self._device, self._documents = device, device.put(documents)
+        self._ideal = ideal_gain(held_out_labels)
         self._words = held_out_words
         self._labelled = train_labels.labelled
         self._train_queries = train_queries
@@ -135,7 +138,7 @@ class FoldScorer:
         step = max(1, _SCORE_BLOCK // max(self._n_documents, len(self._train_labels.query)))
         for start in range(0, len(self._queries), step):
             self._rank_block(slice(start, start + step), matrix, memory, ranks)
-        return {s: Ranks(self._labels, rank) for s, rank in ranks.items()}
+        return {s: Ranks(self._labels, rank, self._ideal) for s, rank in ranks.items()}
 
     def _moved(self, queries: Matrix, matrix: Matrix | None) -> Matrix:
         return queries if matrix is None else unit_rows(queries + queries @ matrix)
@@ -212,7 +215,9 @@ def _best_unlabelled(similarity: Matrix, words: Matrix | None, labelled: Rows) -
     similarity[:, labelled] = -np.inf
     depth = min(EXACT, similarity.shape[1])
     if words is None:
-        return _Scores(-np.partition(-similarity, depth - 1, axis=1)[:, :depth], None)
+        first = similarity.shape[1] - depth
+        similarity.partition(first, axis=1)
+        return _Scores(similarity[:, first:], None)
     row = np.arange(len(similarity))[:, None]
     nearest = np.argpartition(-similarity, depth - 1, axis=1)[:, :depth]
     by_similarity = _Scores.at(similarity, words, row, nearest)

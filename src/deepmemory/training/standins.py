@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from deepmemory.training.labels import Labels
-from deepmemory.training.objective import Problem
+from deepmemory.training.objective import Bases, Problem
 from deepmemory.transform import unit_rows
 
 __all__ = ["StandIns", "draw_standins", "plain_problem"]
@@ -43,7 +43,9 @@ class StandIns:
     queries: Matrix
     document: NDArray[np.int64]
 
-    def problem(self, queries: Matrix, documents: Matrix, labels: Labels, counts: Matrix) -> Problem:
+    def problem(
+        self, queries: Matrix, documents: Matrix, labels: Labels, counts: Matrix, *, bases: Bases | None = None
+    ) -> Problem:
         """The training set of queries and stand-ins together.
 
         Args:
@@ -51,6 +53,7 @@ class StandIns:
             documents: ``(n_documents, dim)``.
             labels: of the queries.
             counts: ``(n,)``, how much each query counts.
+            bases: of the problem without the stand-ins.
         """
         labelled = labels.labelled
         asked, position = np.unique(self.document, return_inverse=True)
@@ -67,6 +70,7 @@ class StandIns:
             vstack([real, other]).tocsr(),
             weights=weights,
             n_counted=counted,
+            bases=bases,
         )
 
 

@@ -7,9 +7,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from deepmemory.training.descent import Shown
 from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
-from deepmemory.training.objective import BlockMap, Problem
+from deepmemory.training.objective import Bases, BlockMap, Problem
 from deepmemory.training.settings import Settings
 from deepmemory.training.standins import draw_standins, plain_problem
 
@@ -49,6 +50,8 @@ class Trainer:
         self._kind: Settings | None = None
         self._problem: Problem | None = None
         self._matrix: Matrix | None = None
+        self._shown: Shown | None = None
+        self._penalty = 0.0
 
     def advance(
         self,
@@ -75,25 +78,32 @@ class Trainer:
         if problem is None or layer.penalty is None:
             return None
         start = problem.start if self._matrix is None else problem.solution(self._matrix)
-        z = problem.solve(
-            layer.penalty, start, tolerance=tolerance, max_iterations=max_iterations, on_step=on_step, blocks=blocks
+        z, shown = problem.solve(
+            layer.penalty,
+            start,
+            before=problem.stiffened(self._shown, layer.penalty, self._penalty),
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            on_step=on_step,
+            blocks=blocks,
         )
-        self._matrix = problem.matrix(z)
+        self._matrix, self._shown, self._penalty = problem.matrix(z), shown, layer.penalty
         return self._matrix
 
     def _problem_for(self, layer: Settings) -> Problem | None:
         kind = replace(layer, penalty=None)
         if kind != self._kind:
+            bases = None if self._problem is None else self._problem.bases
             if self._kind is None or kind.has_made != self._kind.has_made:
-                self._matrix = None  # what other queries taught is no place to start from
+                self._matrix, bases = None, None  # what other queries taught is no place to start from
             self._kind = kind
             # the one before is let go first: at most one is held
-            self._problem = None
-            built = self._built(kind)
+            self._problem, self._shown = None, None
+            built = self._built(kind, bases)
             self._problem = None if built is None else built.on(self._device)
         return self._problem
 
-    def _built(self, kind: Settings) -> Problem | None:
+    def _built(self, kind: Settings, bases: Bases | None) -> Problem | None:
         (queries, labels), made = self._every, self._made
         if not kind.has_made and made.any():
             asked = np.flatnonzero(~made)
@@ -102,4 +112,4 @@ class Trainer:
         if not kind.has_standins:
             return plain_problem(queries, self._documents, labels, counts)
         standins = draw_standins(queries, self._documents, labels, np.random.default_rng(self._seed))
-        return standins.problem(queries, self._documents, labels, counts) if standins else None
+        return standins.problem(queries, self._documents, labels, counts, bases=bases) if standins else None
