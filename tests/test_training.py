@@ -1,5 +1,6 @@
 """`fit`: what it recovers, what it leaves alone, and that its mathematics is what its text says."""
 
+import sys
 import threading
 from dataclasses import replace
 
@@ -93,14 +94,14 @@ def test_where_the_search_is_perfect_already_the_layer_stays_off():
 
 def test_of_very_many_queries_a_sample_takes_part(monkeypatch):
     queries, documents, relevance = planted()
-    monkeypatch.setattr("deepmemory.training.fit.MOST_QUERIES", 120)
+    monkeypatch.setattr(sys.modules["deepmemory.training.fit"], "MOST_QUERIES", 120)
     result = fit(queries, documents, relevance)
     assert (result.report.n_queries, result.report.n_learned) == (240, 120)
     assert result.report.by_query["ndcg@10"].n_queries <= 120
     assert result.report.active
     again = fit(queries, documents, relevance)
     assert again.layer.matrix.tobytes() == result.layer.matrix.tobytes()
-    monkeypatch.setattr("deepmemory.training.fit.MOST_QUERIES", 240)
+    monkeypatch.setattr(sys.modules["deepmemory.training.fit"], "MOST_QUERIES", 240)
     assert fit(queries, documents, relevance).report.n_learned == 240
 
 
