@@ -1,7 +1,6 @@
 """The datasets of a hub: made, found, opened and removed."""
 
 import os
-import shutil
 import threading
 import time
 from collections import OrderedDict
@@ -132,7 +131,7 @@ class Datasets:
 
     def sweep(self) -> None:
         """Remove what a making or deletion that was cut short has left."""
-        self._folder.sweep({dataset.id for dataset in self._registry.list_datasets()})
+        self._folder.sweep(lambda: {dataset.id for dataset in self._registry.list_datasets()})
 
     def find(self, owner: str, org: str, name: str) -> Dataset:
         """The dataset of that name, for a token of the organisation ``owner``.
@@ -154,12 +153,15 @@ class Datasets:
             NotAStoreError: it was deleted at this moment.
         """
         with self._lock:
-            if (known := self._open.get(name.id)) is not None:
+            known = self._open.get(name.id)
+            if known is not None and known.name.generation >= name.generation:
                 self._open.move_to_end(name.id)
                 return known
-        made = Dataset(name, str(self._folder.dataset(name.id)), self._settings)
+        made = Dataset(name, self._folder.dataset(name.id), self._settings)
         with self._lock:
-            known = self._open.setdefault(name.id, made)
+            known = self._open.get(name.id)
+            if known is None or known.name.generation < name.generation:
+                known = self._open[name.id] = made
             while len(self._open) > self._settings.open_stores:
                 # Who still works with it has it; it only is not kept for the next one.
                 self._open.popitem(last=False)
@@ -206,7 +208,7 @@ class Datasets:
             open_record(open_state(folder), lambda: _record(distance or "cosine", embedder))
             if self._registry.add_dataset(made):
                 return self.opened(made), True
-            shutil.rmtree(folder, ignore_errors=True)  # another request was faster
+            self._folder.remove(made.id, _FOLDERS)  # another request was faster
         raise Refusal(409, "conflict", f"{org}/{name} is being made and deleted by others at the same time; try again")
 
     def pin(self, dataset: Dataset, embedder: GivenEmbedder) -> Dataset:
@@ -218,13 +220,13 @@ class Datasets:
         """
         if embedder.fingerprint is None:
             raise InputError("embedder.fingerprint is needed to pin an embedder; found none")
-        with self._changing:
+        with self._changing, self._registry.alone(f"change {dataset.name.id}"):
             state = dataset.store.state
             record = open_record(state, None)
             _check_embedder(dataset, record, embedder)
             if record.embedder is not None and record.fingerprint is None:
                 replace_record(state, record.pinned(embedder.fingerprint, record.spec))
-                self._close(dataset)
+                return self.opened(self._registry.renew_dataset(dataset.name))
         return self.opened(dataset.name)
 
     def clear(self, dataset: Dataset, record: tuple[Distance | None, GivenEmbedder | None] | None) -> Dataset:
@@ -234,7 +236,7 @@ class Datasets:
             dataset: to be emptied.
             record: its distance and embedder from now on; None for those that it has.
         """
-        with self._changing:
+        with self._changing, self._registry.alone(f"change {dataset.name.id}"):
             store = dataset.store
             store.backend.drop()
             for folder in _FOLDERS:
@@ -242,18 +244,14 @@ class Datasets:
                     store.state.delete(blob)
             if record is not None:
                 replace_record(store.state, _record(record[0] or "cosine", record[1]))
-            self._close(dataset)
-        return self.opened(dataset.name)
+            return self.opened(self._registry.renew_dataset(dataset.name))
 
     def remove(self, dataset: Dataset) -> None:
         """Delete a dataset. First its name goes, so that nobody finds half of it."""
         self._registry.remove_dataset(dataset.name)
-        self._close(dataset)
-        shutil.rmtree(self._folder.dataset(dataset.name.id), ignore_errors=True)
-
-    def _close(self, dataset: Dataset) -> None:
         with self._lock:
             self._open.pop(dataset.name.id, None)
+        self._folder.remove(dataset.name.id, _FOLDERS)
 
 
 def _record(distance: Distance, embedder: GivenEmbedder | None) -> StoreRecord:
