@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import structlog
 from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +24,7 @@ from deepmemory.server.refusals import Refusal, refusal_of
 
 __all__ = ["make_app"]
 
+_log = structlog.get_logger("deepmemory.hub")
 _ERROR = {"$ref": "#/components/schemas/ErrorReply"}
 
 _DESCRIPTION = """\
@@ -97,6 +99,8 @@ def _add_handlers(app: FastAPI) -> None:
         refusal = refusal_of(error, getattr(request.state, "dataset", "the dataset"))
         if refusal is None:
             raise error
+        if refusal.status == 503:
+            _log.warning("unavailable", request_id=request.state.request_id, error=str(error))
         return JSONResponse(refusal.body, refusal.status, refusal.headers)
 
     async def invalid(_: Request, error: Any) -> Response:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 __all__ = ["HubProcess"]
 
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _STOP_SECONDS = 60.0
 
 
@@ -79,28 +79,35 @@ class HubProcess:
         return self._url
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since; what it ends by itself doesn't count."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """The number of the process."""
         return self._running().pid
 
     def start(self) -> Self:
         """Start, and wait until it takes requests."""
-        if self._process is not None and self._address() is not None:
-            raise RuntimeError("the hub is running already")
         self.begin()
+        return self.wait()
+
+    def wait(self) -> Self:
+        """Wait until it takes requests."""
         deadline = time.monotonic() + _START_SECONDS
         while (address := self._address()) is None:
             if self._running().poll() is not None or time.monotonic() > deadline:
-                self._reap()
+                self.kill()
                 raise RuntimeError(f"the hub did not start:\n{self.log}")
             time.sleep(0.02)
         self._url = address
         return self
 
     def begin(self) -> None:
-        """Start, and don't wait: `start` does, for one that was begun as well."""
+        """Start, and leave it to `wait` to wait: several start in the time of one."""
         if self._process is not None:
-            return
+            raise RuntimeError("the hub is running already")
         (self.data / "hub.url").unlink(missing_ok=True)
         port = "0" if self._url is None else self._url.rpartition(":")[2]
         self.data.parent.mkdir(parents=True, exist_ok=True)
