@@ -1,17 +1,22 @@
 """A hub's tables in PostgreSQL: made once whoever comes first, bound to one folder, and what is refused before that."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from deepmemory.cli.ending import run
 from deepmemory.errors import InputError, NewerFormatError, StorageError, StoreError
-from deepmemory.server import HubFolder, Registry
+from deepmemory.server import HubFolder, HubSettings, Registry
 from deepmemory.server.database import HubDatabase
+from deepmemory.server.datasets import Datasets
 from deepmemory.server.overseer import Overseer
+from deepmemory.server.refusals import Refusal
 from deepmemory.server.registry import DatasetName, new_dataset_id
+from deepmemory.state import open_state
 
 
 @pytest.fixture
@@ -122,6 +127,58 @@ def test_a_url_that_can_be_no_database_is_told_without_its_password(tmp_path, mo
 def test_a_bucket_needs_a_database(monkeypatch):
     with pytest.raises(InputError, match="needs a database beside it"):
         HubFolder("s3://bucket/hub")
+
+
+@pytest.fixture
+def bucket(monkeypatch) -> Iterator[str]:
+    """A place in an S3 server of our own, whose credentials are in the environment as a hub's would be."""
+    moto_server = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT": f"http://{host}:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="hub-bucket")
+    try:
+        yield "s3://hub-bucket/hub"
+    finally:
+        server.stop()
+
+
+def test_data_in_a_bucket_is_shared_and_removed(bucket, database):
+    settings = HubSettings()
+    processes = []
+    for _ in range(2):
+        folder = HubFolder(bucket, database)
+        folder.prepare()
+        folder.check()
+        registry = Registry(folder)
+        processes.append((registry, Datasets(folder, registry, settings)))
+    (_, mine), (registry, theirs) = processes
+    registry.create_token("acme")
+    made, is_new = mine.create("acme", "acme", "docs", None, None)
+    assert is_new
+    made.store.add(["a text"], ids=["a"], embeddings=np.ones((1, 4), np.float32))
+    found = theirs.find("acme", "acme", "docs")
+    assert found.store.count() == 1
+    mine.sweep()
+    assert theirs.find("acme", "acme", "docs").store.get(["a"])[0].text == "a text"
+    theirs.remove(found)
+    with pytest.raises(Refusal):
+        mine.find("acme", "acme", "docs")
+    state = open_state(f"{bucket}/datasets/{made.name.id}")
+    assert state.is_empty()
+    for registry, _ in processes:
+        registry.close()
 
 
 def test_a_database_that_can_not_be_used_is_told_in_a_sentence(tmp_path, database, postgres, capsys):
