@@ -188,9 +188,9 @@ class Trainings:
             return
         with database_failures():
             status = DBOS.get_workflow_status(job_id)
-        if status is None or status.status in _UNFINISHED:
-            # For one that was enqueued before, this changes nothing.
+        if status is None:  # whoever took it in ended before it was in the queue
             self._enqueue(job_id, dataset.name.id, dataset.name.org)
+        if status is None or status.status in _UNFINISHED:
             return
         error = JobError("the hub could not write down how the training ended; train again")
         with suppress(EndedElsewhere):
