@@ -11,7 +11,21 @@ from dataclasses import replace
 import pytest
 
 from deepmemory.errors import Cancelled, InputError, JobError
-from deepmemory.jobs import CANCELLED, COMPLETED, FAILED, PENDING, TRAINING, Job, JobRun, JobStore, start
+from deepmemory.jobs import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    PENDING,
+    TRAINING,
+    DurableJobStore,
+    DurableRun,
+    EndedElsewhere,
+    HandedOver,
+    Job,
+    JobRun,
+    JobStore,
+    start,
+)
 from deepmemory.state import FolderState, MemoryState
 
 WORKER = """
@@ -344,3 +358,37 @@ def test_a_record_of_a_later_version_with_more_keys_is_read(jobs):
     blob = f"jobs/{job.id}.json"
     state.write(blob, state.read(blob).replace(b'{"id"', b'{"colour": "blue", "id"'))
     assert jobs.get(job.id).state == COMPLETED
+
+
+@pytest.mark.parametrize("end", ["completes", "fails", "is deleted"])
+def test_a_durable_job_that_another_has_ended_is_not_written_over(end):
+    jobs, stopping = DurableJobStore(MemoryState()), threading.Event()
+    slow = DurableRun(jobs, jobs.create({}), stopping)
+    slow.begin()
+    other = DurableRun(jobs, jobs.get(slow.job_id), stopping)
+    if end == "completes":
+        other.complete({"layer": "v1"})
+    else:
+        other.fail(JobError("no"))
+    if end == "is deleted":
+        jobs.delete(slow.job_id)
+    record = jobs.find(slow.job_id)
+    with pytest.raises(EndedElsewhere):
+        slow.stage("fitting", 0.5, 1.0)
+    with pytest.raises(EndedElsewhere):
+        slow.fail(JobError("late"))
+    with pytest.raises(EndedElsewhere):
+        slow.complete({"layer": "v2"})
+    assert jobs.find(slow.job_id) == record
+    assert jobs.has_ended(slow.job_id)
+
+
+def test_a_durable_job_is_handed_over_when_its_process_ends_or_is_told_to():
+    jobs, stopping = DurableJobStore(MemoryState()), threading.Event()
+    for leave in (lambda run: run.hand_over(), lambda _: stopping.set()):
+        run = DurableRun(jobs, jobs.create({}), stopping)
+        run.begin()
+        leave(run)
+        with pytest.raises(HandedOver):
+            run.stage("fitting", 0.0, 1.0)
+        assert jobs.get(run.job_id).state == TRAINING

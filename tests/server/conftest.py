@@ -7,6 +7,7 @@ import pytest
 from hub_client import Client
 
 from deepmemory.testing import HubProcess, OpenAIServer
+from deepmemory.testing.postgres_server import PostgresServer
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +28,13 @@ def hub(embedding) -> Iterator[HubProcess]:
     """A hub that stays up; each test uses datasets of its own."""
     with HubProcess(options=("--rate", "0"), environment=embedding) as hub:
         yield hub
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of our own; tests take databases of their own in it."""
+    with PostgresServer.running() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     documents.documents,
     benchmark.benchmark,
     serve.serve,
+    serve.worker,
     serve.token,
 )
 

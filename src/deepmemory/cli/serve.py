@@ -1,8 +1,7 @@
-"""``deepmemory serve`` and ``deepmemory token``: the hub, on its own machine."""
+"""``deepmemory serve``, ``deepmemory worker`` and ``deepmemory token``: the hub, on its own machine."""
 
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -15,16 +14,31 @@ from deepmemory.errors import InputError, MissingExtraError, NotAStoreError
 if TYPE_CHECKING:
     from deepmemory.server import HubFolder, Registry, Token
 
-__all__ = ["need_server", "serve", "token"]
+__all__ = ["need_server", "serve", "token", "worker"]
 
-DEFAULT_DATA = Path("deepmemory-hub")
+DEFAULT_DATA = "deepmemory-hub"
 
 _SERVER = ("dbos", "fastapi", "prometheus_client", "sqlalchemy", "structlog", "uvicorn")
 
 Data: TypeAlias = Annotated[
-    Path,
+    str,
     typer.Option(
-        "--data", envvar="DEEPMEMORY_HUB_DATA", metavar="DIR", help="Where the hub keeps everything.", show_envvar=True
+        "--data",
+        envvar="DEEPMEMORY_HUB_DATA",
+        metavar="DIR",
+        help="Where the hub keeps its data.",
+        show_envvar=True,
+    ),
+]
+Database: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        envvar="DEEPMEMORY_HUB_DATABASE",
+        metavar="URL",
+        help="PostgreSQL for names, tokens and jobs, which several servers and workers share.",
+        show_envvar=True,
+        show_default=False,
     ),
 ]
 Limit: TypeAlias = Annotated[float | None, typer.Option(min=0, metavar="N", show_default=False)]
@@ -32,6 +46,7 @@ Limit: TypeAlias = Annotated[float | None, typer.Option(min=0, metavar="N", show
 
 def serve(  # noqa: PLR0917  options, which are given by name
     data: Data = DEFAULT_DATA,
+    database: Database = None,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="To listen at; 0.0.0.0 for every network.")
     ] = "127.0.0.1",
@@ -40,7 +55,9 @@ def serve(  # noqa: PLR0917  options, which are given by name
     rate: Annotated[
         float | None, typer.Option(metavar="N", help="Requests a second for each token; 0: any. [default: 1000]")
     ] = None,
-    training_jobs: Annotated[int | None, typer.Option(metavar="N", help="Trainings at once. [default: 1]")] = None,
+    training_jobs: Annotated[
+        int | None, typer.Option(metavar="N", help="Trainings at once; 0: workers run them. [default: 1]")
+    ] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="Requests worked on at once. [default: 32]")] = None,
     log_queries: Annotated[bool, typer.Option("--log-queries", help="Show the texts of queries in the log.")] = False,
     as_json: Json = False,
@@ -52,6 +69,10 @@ def serve(  # noqa: PLR0917  options, which are given by name
 
       deepmemory token create --org acme --scope admin
       deepmemory serve
+
+    Several servers may share a database and data; see also 'deepmemory worker':
+
+      deepmemory serve --database postgresql://hub@db/hub --data /mnt/hub
 
     More limits are set by variables, such as DEEPMEMORY_HUB_MAX_DOCUMENTS; docs/hub.md lists them. The log on stderr
     is JSON, one line for each request.
@@ -69,18 +90,62 @@ def serve(  # noqa: PLR0917  options, which are given by name
 
     def ready(address: str) -> None:
         if as_json:
-            print_json({"address": address, "data": str(data)})
+            print_json({"address": address, "data": data})
         else:
-            typer.echo(_welcome(address, data))
+            typer.echo(_welcome(address, data, database))
 
-    folder = server.HubFolder(data)
+    folder = server.HubFolder(data, database)
     folder.prepare()  # what is wrong with the folder is said before everything is loaded
     if server.serve(folder, host=host, port=port, settings=settings, on_ready=ready):
         raise typer.Exit(INTERRUPTED)
 
 
-def _welcome(address: str, data: Path) -> str:
-    where = "" if data == DEFAULT_DATA else f" --data {shell_word(str(data))}"
+def worker(  # noqa: PLR0917  options, which are given by name
+    data: Data = DEFAULT_DATA,
+    database: Database = None,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where it says how it is.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, metavar="N", help="Where it says how it is; 0 for a free one.")
+    ] = 8901,
+    training_jobs: Annotated[int | None, typer.Option(metavar="N", help="Trainings at once. [default: 1]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a hub's trainings, beside its servers.
+
+    It needs the database and the data that the servers have. Each training is run by one worker, or by one server
+    that runs any; where its process dies, another goes on with it. At its address there are /health, /ready and
+    /metrics, and nothing else.
+
+      deepmemory worker --database postgresql://hub@db/hub --data /mnt/hub
+    """
+    need_server()
+    from deepmemory import server
+
+    if database is None:
+        raise InputError(
+            "a worker shares a database with the hub's servers: name it with --database; a hub without one runs its "
+            "trainings itself"
+        )
+    settings = server.HubSettings.from_environment().replaced(training_jobs=training_jobs)
+    if settings.training_jobs == 0:
+        raise InputError("a worker runs at least 1 training at once: give --training-jobs 1 or more")
+
+    def ready(address: str) -> None:
+        if as_json:
+            print_json({"address": address, "data": data})
+        else:
+            typer.echo(f"This worker runs the trainings of {data} until Ctrl-C; how it is: {address}/ready")
+
+    folder = server.HubFolder(data, database)
+    folder.prepare()
+    if server.serve(folder, host=host, port=port, settings=settings, requests=False, on_ready=ready):
+        raise typer.Exit(INTERRUPTED)
+
+
+def _welcome(address: str, data: str, database: str | None) -> str:
+    where = "" if data == DEFAULT_DATA else f" --data {shell_word(data)}"
+    if database is not None:
+        where = " --database URL"
     return f"""\
 The hub serves {data} at {address} until Ctrl-C.
 
@@ -96,6 +161,7 @@ def token(  # noqa: PLR0917  options, which are given by name
     action: Annotated[str, typer.Argument(metavar="create|list|revoke", help="What to do.")],
     id: Annotated[str | None, typer.Argument(metavar="ID", help="The token to revoke.")] = None,
     data: Data = DEFAULT_DATA,
+    database: Database = None,
     org: Annotated[str | None, typer.Option(metavar="NAME", help="The organisation; a new one is made.")] = None,
     scope: Annotated[str, typer.Option(metavar="read|write|admin", help="What it may do.")] = "write",
     name: Annotated[str, typer.Option(metavar="TEXT", help="To tell it from others.")] = "",
@@ -117,11 +183,12 @@ def token(  # noqa: PLR0917  options, which are given by name
     need_server()
     from deepmemory.server import HubFolder
 
-    folder = HubFolder(data)
+    folder = HubFolder(data, database)
     if action == "create":
         if org is None:
             raise InputError("say for which organisation: deepmemory token create --org NAME")
-        folder.prepare()
+        if not folder.is_shared:
+            folder.prepare()
         _create(_registry(folder), org, scope, name, expires_in_days, as_json=as_json)
     elif action == "list":
         _list(_registry(folder), org, as_json=as_json)
@@ -175,9 +242,10 @@ def _registry(folder: "HubFolder") -> "Registry":
     """
     from deepmemory.server import Registry
 
-    if not folder.database.exists() and not (folder.root / "hub.json").exists():
+    if not folder.is_there():
         raise NotAStoreError(
-            f"there is no hub's data in {folder.root}; name its folder with --data, or make the first token"
+            f"there is no hub's data in {folder.location}; name its folder with --data or its --database, or make the "
+            "first token"
         )
     return Registry(folder)
 

@@ -5,9 +5,9 @@ decided between processes, whether a job was cancelled or completed, is decided 
 them can create. A job whose process has ended is never seen as running: the record says which process that was.
 """
 
-from deepmemory.jobs.durable import DurableJobStore, DurableRun, HandedOver
+from deepmemory.jobs.durable import DurableJobStore, DurableRun, EndedElsewhere, HandedOver
 from deepmemory.jobs.owner import Owner
-from deepmemory.jobs.records import CANCELLED, COMPLETED, FAILED, FINISHED, PENDING, TRAINING, Job, JobStore
+from deepmemory.jobs.records import CANCELLED, COMPLETED, FAILED, FINISHED, ON_REQUEST, PENDING, TRAINING, Job, JobStore
 from deepmemory.jobs.run import JobRun, Work, join, start
 
 __all__ = [
@@ -15,10 +15,12 @@ __all__ = [
     "COMPLETED",
     "FAILED",
     "FINISHED",
+    "ON_REQUEST",
     "PENDING",
     "TRAINING",
     "DurableJobStore",
     "DurableRun",
+    "EndedElsewhere",
     "HandedOver",
     "Job",
     "JobRun",

@@ -11,7 +11,7 @@ from deepmemory.errors import Cancelled
 from deepmemory.jobs.records import CANCELLED, COMPLETED, FAILED, PENDING, TRAINING, Job, JobStore, utc_now
 from deepmemory.jobs.run import JobRun, one_line
 
-__all__ = ["DurableJobStore", "DurableRun", "HandedOver"]
+__all__ = ["DurableJobStore", "DurableRun", "EndedElsewhere", "HandedOver"]
 
 
 class HandedOver(BaseException):
@@ -21,8 +21,18 @@ class HandedOver(BaseException):
     """
 
 
+class EndedElsewhere(BaseException):
+    """Another process has ended the job meanwhile, or its record is gone: nothing is left to do, or to write down."""
+
+
 class DurableJobStore(JobStore):
     """Job records of a store whose jobs are taken up again when their process has ended."""
+
+    def has_ended(self, job_id: str) -> bool:
+        """Whether a job's record says that it has ended, or is gone."""
+        found = self.find(job_id)
+        # One that is cancelled but still to be stopped has no end on record.
+        return found is None or found.finished is not None
 
     def is_running(self, job: Job) -> bool:  # noqa: ARG002  whatever process it was
         """An unfinished job goes on, sooner or later."""
@@ -32,7 +42,7 @@ class DurableJobStore(JobStore):
 class DurableRun(JobRun):
     """One run of a durable job, of which there may be several after each other."""
 
-    def __init__(self, jobs: JobStore, job: Job, stopping: threading.Event) -> None:
+    def __init__(self, jobs: DurableJobStore, job: Job, stopping: threading.Event) -> None:
         """Take up a job.
 
         Args:
@@ -41,7 +51,13 @@ class DurableRun(JobRun):
             stopping: set when the process is about to end.
         """
         super().__init__(jobs, job, None)
+        self._records = jobs
         self._stopping = stopping
+        self._handed_over = threading.Event()
+
+    def hand_over(self) -> None:
+        """Leave the job, at its next step, to whoever takes it up."""
+        self._handed_over.set()
 
     def begin(self) -> None:
         """Write down that the work goes on."""
@@ -51,7 +67,7 @@ class DurableRun(JobRun):
 
     def check_cancelled(self) -> None:
         """Raise `Cancelled` once the job is cancelled, and `HandedOver` once the process is about to end."""
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._handed_over.is_set():
             raise HandedOver
         super().check_cancelled()
 
@@ -75,3 +91,9 @@ class DurableRun(JobRun):
     def fail(self, error: BaseException) -> None:
         """Write down why it failed."""
         self._end(FAILED, error=one_line(error))
+
+    def _update(self, **changes: Any) -> None:
+        # A process that was taken for dead, and is not, must not write over how another ended the job.
+        if self._records.has_ended(self.job_id):
+            raise EndedElsewhere
+        super()._update(**changes)

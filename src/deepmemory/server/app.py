@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import structlog
 from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from deepmemory import __version__
-from deepmemory.errors import DeepMemoryError, StorageError
+from deepmemory.errors import DeepMemoryError
 from deepmemory.server import administration, documents, explanations, layers, replies, schemas, training
 from deepmemory.server.gate import Gate
 from deepmemory.server.hub import Hub
@@ -23,6 +24,7 @@ from deepmemory.server.refusals import Refusal, refusal_of
 
 __all__ = ["make_app"]
 
+_log = structlog.get_logger("deepmemory.hub")
 _ERROR = {"$ref": "#/components/schemas/ErrorReply"}
 
 _DESCRIPTION = """\
@@ -35,8 +37,13 @@ little-endian float32 values. `x-scope` says which scope an operation needs.
 """
 
 
-def make_app(hub: Hub) -> ASGIApp:
-    """The application that serves a hub."""
+def make_app(hub: Hub, *, serves: bool = True) -> ASGIApp:
+    """The application that serves a hub.
+
+    Args:
+        hub: at work.
+        serves: False for a worker, which says how it is, and nothing else.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -52,8 +59,9 @@ def make_app(hub: Hub) -> ASGIApp:
         redoc_url=None,
     )
     app.state.hub = hub
-    for router in (administration.router, documents.router, explanations.router, training.router, layers.router):
-        app.include_router(router, prefix="/v1")
+    if serves:
+        for router in (administration.router, documents.router, explanations.router, training.router, layers.router):
+            app.include_router(router, prefix="/v1")
     _add_operations(app, hub)
     _add_handlers(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # as FastAPI says to do it
@@ -71,9 +79,10 @@ def _add_operations(app: FastAPI, hub: Hub) -> None:
     )
     def ready() -> Response:
         """Whether it takes requests, and its disk and database answer."""
+        if hub.draining.is_set():
+            raise Refusal(503, "unavailable", "the hub is about to stop", retry_after=1)
         hub.registry.check()
-        if not hub.folder.datasets.is_dir():
-            raise StorageError(f"{hub.folder.datasets} is gone")
+        hub.folder.check()
         return JSONResponse({"status": "ok", "version": __version__})
 
     @app.get("/metrics", tags=["operations"], responses={200: {"content": {"text/plain": {}}}})
@@ -91,6 +100,8 @@ def _add_handlers(app: FastAPI) -> None:
         refusal = refusal_of(error, getattr(state, "dataset", "the dataset"), getattr(state, "database", None))
         if refusal is None:
             raise error
+        if refusal.status == 503:
+            _log.warning("unavailable", request_id=request.state.request_id, error=str(error))
         return JSONResponse(refusal.body, refusal.status, refusal.headers)
 
     async def invalid(_: Request, error: Any) -> Response:

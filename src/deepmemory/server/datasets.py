@@ -1,7 +1,6 @@
 """The datasets of a hub: made, found, opened and removed."""
 
 import os
-import shutil
 import threading
 import time
 from collections import OrderedDict
@@ -17,7 +16,7 @@ from deepmemory.server.folder import HubFolder
 from deepmemory.server.refusals import Refusal, not_found, without_places
 from deepmemory.server.registry import DatasetName, Registry, check_name, iso_time, new_dataset_id
 from deepmemory.server.settings import HubSettings
-from deepmemory.state import open_state
+from deepmemory.state import State, open_state
 from deepmemory.store import VectorStore
 from deepmemory.store.opening import RECORDED
 from deepmemory.store.record import StoreRecord, open_record, replace_record
@@ -163,7 +162,7 @@ class Datasets:
 
     def sweep(self) -> None:
         """Remove what a making or deletion that was cut short has left."""
-        self._folder.sweep({dataset.id for dataset in self._registry.list_datasets()})
+        self._folder.sweep(lambda: {dataset.id for dataset in self._registry.list_datasets()})
 
     def find(self, owner: str, org: str, name: str) -> Dataset:
         """The dataset of that name, for a token of the organisation ``owner``.
@@ -185,12 +184,15 @@ class Datasets:
             NotAStoreError: it was deleted at this moment.
         """
         with self._lock:
-            if (known := self._open.get(name.id)) is not None:
+            known = self._open.get(name.id)
+            if known is not None and known.name.generation >= name.generation:
                 self._open.move_to_end(name.id)
                 return known
-        made = Dataset(name, str(self._folder.dataset(name.id)), self._settings)
+        made = Dataset(name, self._folder.dataset(name.id), self._settings)
         with self._lock:
-            known = self._open.setdefault(name.id, made)
+            known = self._open.get(name.id)
+            if known is None or known.name.generation < name.generation:
+                known = self._open[name.id] = made
             while len(self._open) > self._settings.open_stores:
                 # Who still works with it has it; it only is not kept for the next one.
                 self._open.popitem(last=False)
@@ -205,7 +207,7 @@ class Datasets:
         try:
             return self.opened(name).row()
         except StorageError:
-            state = open_state(str(self._folder.dataset(name.id)))
+            state = self.state(name)
             record = open_record(state, None)
             if record.attachment is None:
                 raise
@@ -260,7 +262,7 @@ class Datasets:
             open_record(open_state(folder), lambda: _record(distance or "cosine", embedder))
             if self._registry.add_dataset(made):
                 return self.opened(made), True
-            shutil.rmtree(folder, ignore_errors=True)  # another request was faster
+            self._folder.remove(made.id, _FOLDERS)  # another request was faster
         raise Refusal(409, "conflict", f"{org}/{name} is being made and deleted by others at the same time; try again")
 
     def pin(self, dataset: Dataset, embedder: GivenEmbedder) -> Dataset:
@@ -272,13 +274,13 @@ class Datasets:
         """
         if embedder.fingerprint is None:
             raise InputError("embedder.fingerprint is needed to pin an embedder; found none")
-        with self._changing:
+        with self._changing, self._registry.alone(f"change {dataset.name.id}"):
             state = dataset.store.state
             record = open_record(state, None)
             _check_embedder(dataset, record, embedder)
             if record.embedder is not None and record.fingerprint is None:
                 replace_record(state, record.pinned(embedder.fingerprint, record.spec))
-                self._close(dataset.name)
+                return self.opened(self._registry.renew_dataset(dataset.name))
         return self.opened(dataset.name)
 
     def clear(self, dataset: Dataset, record: tuple[Distance | None, GivenEmbedder | None] | None) -> Dataset:
@@ -292,7 +294,7 @@ class Datasets:
             ReadOnlyError: its documents are in somebody's database.
         """
         dataset.check_is_own("remove everything")
-        with self._changing:
+        with self._changing, self._registry.alone(f"change {dataset.name.id}"):
             store = dataset.store
             store.backend.drop()
             for folder in _FOLDERS:
@@ -300,18 +302,18 @@ class Datasets:
                     store.state.delete(blob)
             if record is not None:
                 replace_record(store.state, _record(record[0] or "cosine", record[1]))
-            self._close(dataset.name)
-        return self.opened(dataset.name)
+            return self.opened(self._registry.renew_dataset(dataset.name))
 
     def remove(self, name: DatasetName) -> None:
         """Delete a dataset, also one whose database is gone. First its name goes, so that nobody finds half of it."""
         self._registry.remove_dataset(name)
-        self._close(name)
-        shutil.rmtree(self._folder.dataset(name.id), ignore_errors=True)
-
-    def _close(self, name: DatasetName) -> None:
         with self._lock:
             self._open.pop(name.id, None)
+        self._folder.remove(name.id, _FOLDERS)
+
+    def state(self, name: DatasetName) -> State:
+        """What a dataset keeps beside its documents, which may be in a database that is away."""
+        return open_state(self._folder.dataset(name.id))
 
 
 def _record(distance: Distance, embedder: GivenEmbedder | None) -> StoreRecord:

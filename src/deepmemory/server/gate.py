@@ -87,6 +87,9 @@ class _Passage:
             await self._drain()
             self._status = message["status"]
             message["headers"] = [*message["headers"], (b"x-request-id", self.id.encode())]
+            if self._hub.draining.is_set() and b"connection" not in dict(message["headers"]):
+                # Whoever keeps connections open is to find another server before this one closes them.
+                message["headers"].append((b"connection", b"close"))
         await self._send(message)
 
     async def _next(self) -> Message:

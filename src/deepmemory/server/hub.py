@@ -10,6 +10,7 @@ import structlog
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from deepmemory.errors import InputError
 from deepmemory.server.datasets import Datasets
 from deepmemory.server.folder import HubFolder
 from deepmemory.server.limits import TokenBuckets
@@ -37,6 +38,7 @@ class Hub:
         trainings: the training jobs.
         buckets: how often each token may ask.
         metrics: what is counted.
+        draining: set once the hub is asked to stop: it says that it isn't ready, and still does what comes.
         stopping: set once the hub takes nothing new.
         searches: those under way, and those that wait to be done together.
     """
@@ -48,13 +50,22 @@ class Hub:
     trainings: Trainings
     buckets: TokenBuckets
     metrics: HubMetrics
+    draining: threading.Event = field(default_factory=threading.Event)
     stopping: threading.Event = field(default_factory=threading.Event)
     searches: Searches = field(default_factory=Together)
     started: float = field(default_factory=time.time)
 
     @classmethod
     def open(cls, folder: HubFolder, settings: HubSettings) -> "Hub":
-        """Open what is in a prepared folder that this process holds."""
+        """Open what is in a prepared folder that this process holds, or shares.
+
+        Raises:
+            InputError: nobody would run the trainings.
+        """
+        if settings.training_jobs == 0 and not folder.is_shared:
+            raise InputError(
+                "training_jobs is 0, and no worker can share this hub's files: give 1 or more, or a --database"
+            )
         registry = Registry(folder)
         datasets = Datasets(folder, registry, settings)
         datasets.sweep()
@@ -73,12 +84,17 @@ class Hub:
     def __post_init__(self) -> None:
         self.trainings.on_end = lambda state: self.metrics.jobs.labels(state).inc()
 
-    def start(self) -> None:
-        """Load what the first request would wait for, and take up what was left undone."""
+    def start(self, *, serves: bool = True) -> None:
+        """Load what the first request would wait for, and take up what was left undone.
+
+        Args:
+            serves: whether requests are to come; a worker has none.
+        """
         import lancedb  # noqa: F401
 
-        # Requests keep every core busy by themselves: threads of one product would only wait for each other.
-        threadpool_limits(limits=1, user_api="blas")
+        if serves:
+            # Requests keep every core busy by themselves: threads of one product would only wait for each other.
+            threadpool_limits(limits=1, user_api="blas")
         self.trainings.start()
 
     def stop(self) -> None:

@@ -66,3 +66,7 @@ class _Sizes:
         yield GaugeMetricFamily(
             "deepmemory_hub_open_jobs", "Trainings that are not finished.", len(self._registry.open_jobs())
         )
+        if self._registry.is_shared:
+            yield GaugeMetricFamily(
+                "deepmemory_hub_processes", "Servers and workers that share the database.", self._registry.n_processes()
+            )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepmemory import errors
+from deepmemory.server.database import DatabaseError
 
 __all__ = ["CODES", "Refusal", "not_found", "refusal_of"]
 
@@ -112,6 +113,10 @@ def refusal_of(error: errors.DeepMemoryError, dataset: str, database: str | None
     if found is None:
         return None
     status, code = found
+    if isinstance(error, DatabaseError):
+        return Refusal(
+            status, code, "the hub's database doesn't answer; try again in a moment", retry_after=_RETRY_SECONDS
+        )
     problems = [without_places(problem, dataset, database) for problem in getattr(error, "problems", ())]
     return Refusal(
         status,

@@ -1,10 +1,12 @@
 """Organisations, tokens and the names of datasets."""
 
+import contextlib
 import hashlib
 import hmac
 import json
 import re
 import secrets
+import socket
 import threading
 import time
 import uuid
@@ -15,10 +17,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, get_args
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from deepmemory.errors import InputError, StorageError
+from deepmemory.errors import InputError
 from deepmemory.server import tables
+from deepmemory.server.database import database_failures
 from deepmemory.server.folder import HubFolder
 
 __all__ = ["SCOPES", "DatasetName", "Registry", "Scope", "Token", "check_name", "iso_time"]
@@ -94,12 +97,14 @@ class DatasetName:
         org: whose it is.
         name: what people call it.
         created: in seconds since 1970.
+        generation: raised whenever its record changes: whoever has it open opens it anew.
     """
 
     id: str
     org: str
     name: str
     created: float
+    generation: int = 0
 
     @property
     def path(self) -> str:
@@ -130,18 +135,22 @@ class Registry:
     """The hub's database; every method may be called from several threads, and other processes may write meanwhile."""
 
     def __init__(self, folder: HubFolder) -> None:
-        """Open the database of a prepared folder.
+        """Open the database of a hub.
 
         Raises:
             StorageError: it can't be opened.
         """
-        with _failures():
-            self._engine = tables.open_database(folder.database)
+        self._engine = folder.database.open()
         self._used: dict[str, float] = {}
         self._lock = threading.Lock()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers and workers may work with it."""
+        return self._engine.dialect.name == "postgresql"
+
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the database."""
         self._engine.dispose()
 
     def check(self) -> None:
@@ -178,12 +187,20 @@ class Registry:
         secret, now = _PREFIX + secrets.token_urlsafe(32), time.time()
         expires = None if expires_in_days is None else now + expires_in_days * 86_400
         token = Token(secrets.token_hex(6), org, name, scope, now, expires, None, None)
+        self._add_org(org, now)
         with self._writing() as connection:
-            if connection.execute(sa.select(tables.orgs).where(tables.orgs.c.name == org)).first() is None:
-                connection.execute(sa.insert(tables.orgs).values(name=org, created=now))
             values = {key: getattr(token, key) for key in Token.__dataclass_fields__}
             connection.execute(sa.insert(tables.tokens).values(**values, digest=_digest(secret)))
         return secret, token
+
+    def _add_org(self, org: str, now: float) -> None:
+        """Make an organisation, unless there is one."""
+        with self._reading() as connection:
+            if connection.execute(sa.select(tables.orgs).where(tables.orgs.c.name == org)).first() is not None:
+                return
+        # Another process may make it at this moment.
+        with contextlib.suppress(IntegrityError), self._writing() as connection:
+            connection.execute(sa.insert(tables.orgs).values(name=org, created=now))
 
     def tokens(self, org: str | None = None) -> list[Token]:
         """All tokens, or those of an organisation, oldest first."""
@@ -258,12 +275,21 @@ class Registry:
             with self._writing() as connection:
                 connection.execute(
                     sa.insert(tables.datasets).values(
-                        id=dataset.id, org=dataset.org, name=dataset.name, created=dataset.created
+                        id=dataset.id, org=dataset.org, name=dataset.name, created=dataset.created, generation=0
                     )
                 )
         except IntegrityError:
             return False
         return True
+
+    def renew_dataset(self, dataset: DatasetName) -> DatasetName:
+        """Have every process open a dataset anew: its record has changed."""
+        table = tables.datasets
+        with self._writing() as connection:
+            raised = sa.update(table).where(table.c.id == dataset.id).values(generation=table.c.generation + 1)
+            connection.execute(raised)
+            found = connection.execute(sa.select(table).where(table.c.id == dataset.id)).mappings().first()
+        return dataset if found is None else DatasetName(**found)
 
     def remove_dataset(self, dataset: DatasetName) -> None:
         """Forget a dataset, and what was promised about it."""
@@ -319,11 +345,18 @@ class Registry:
 
     # Trainings that are not finished
 
-    def open_jobs(self, org: str | None = None) -> list[tuple[str, str, str]]:
-        """The (job, dataset, organisation) of each training that is not finished, oldest first."""
+    def open_jobs(self, org: str | None = None, older_than: float = 0.0) -> list[tuple[str, str, str]]:
+        """The (job, dataset, organisation) of each training that is not finished, oldest first.
+
+        Args:
+            org: only those of an organisation.
+            older_than: only those that were taken in so many seconds ago.
+        """
         query = sa.select(tables.jobs).order_by(tables.jobs.c.created)
         if org is not None:
             query = query.where(tables.jobs.c.org == org)
+        if older_than:
+            query = query.where(tables.jobs.c.created < time.time() - older_than)
         with self._reading() as connection:
             return [(row["id"], row["dataset"], row["org"]) for row in connection.execute(query).mappings()]
 
@@ -332,21 +365,108 @@ class Registry:
         values = {"id": job_id, "dataset": dataset.id, "org": dataset.org, "created": time.time()}
         with self._writing() as connection:
             connection.execute(sa.delete(tables.jobs).where(tables.jobs.c.id == job_id))
-            connection.execute(sa.insert(tables.jobs).values(**values))
+            connection.execute(sa.insert(tables.jobs).values(**values, attempts=0))
+
+    def begin_job(self, job_id: str, step: int = 1) -> int:
+        """Write down that a training is begun, or with -1 that it was left in good order; return how often it was."""
+        table = tables.jobs
+        with self._writing() as connection:
+            counted = sa.update(table).where(table.c.id == job_id).values(attempts=table.c.attempts + step)
+            connection.execute(counted)
+            return connection.execute(sa.select(table.c.attempts).where(table.c.id == job_id)).scalar() or 0
 
     def close_job(self, job_id: str) -> None:
         """Write down that nothing is left to do for a training."""
         with self._writing() as connection:
             connection.execute(sa.delete(tables.jobs).where(tables.jobs.c.id == job_id))
 
+    # Servers and workers
+
+    def join(self, process_id: str) -> None:
+        """Write down that a process works for this hub."""
+        now = self._now()
+        values = {"id": process_id, "host": socket.gethostname()[:255], "started": now, "seen": now}
+        with self._writing() as connection:
+            connection.execute(sa.insert(tables.processes).values(**values))
+
+    def beat(self, process_id: str) -> bool:
+        """Write down that a process is at work; False where the others took it for dead meanwhile."""
+        table = tables.processes
+        with self._writing() as connection:
+            return (
+                connection.execute(
+                    sa.update(table).where(table.c.id == process_id, table.c.seen > 0).values(seen=self._now())
+                ).rowcount
+                > 0
+            )
+
+    def leave(self, process_id: str) -> None:
+        """Write down that a process is about to end: what it leaves undone is for the others, from now on."""
+        table = tables.processes
+        with self._writing() as connection:
+            connection.execute(sa.update(table).where(table.c.id == process_id).values(seen=0.0))
+
+    def n_processes(self) -> int:
+        """How many processes work for this hub, as far as is known."""
+        with self._reading() as connection:
+            query = sa.select(sa.func.count()).select_from(tables.processes).where(tables.processes.c.seen > 0)
+            return int(connection.execute(query).scalar_one())
+
+    @contextmanager
+    def silent(self, seconds: float) -> Iterator[list[str]]:
+        """The processes that were not heard of for some time, or have left: to be forgotten when the block ends well.
+
+        While it lasts no other process gets the same ones.
+        """
+        table = tables.processes
+        query = sa.select(table.c.id).where(table.c.seen < self._now() - seconds).with_for_update(skip_locked=True)
+        with self._writing() as connection:
+            found = list(connection.execute(query).scalars())
+            yield found
+            if found:
+                connection.execute(sa.delete(table).where(table.c.id.in_(found)))
+
+    def _now(self) -> Any:
+        """The time by the clock that all processes share."""
+        if self.is_shared:
+            return sa.extract("epoch", sa.func.clock_timestamp())
+        return time.time()
+
+    def is_open_job(self, job_id: str) -> bool:
+        """Whether something is left to do for a training."""
+        with self._reading() as connection:
+            return connection.execute(sa.select(tables.jobs.c.id).where(tables.jobs.c.id == job_id)).first() is not None
+
+    @contextmanager
+    def alone(self, what: str, *, wait: bool = True) -> Iterator[bool]:
+        """Do something while no other process does the same; one that dies lets go of it.
+
+        Args:
+            what: names it.
+            wait: for another to be done with it.
+
+        Yields:
+            whether it may be done now: always, where others are waited for or there are none.
+        """
+        if not self.is_shared:
+            yield True
+            return
+        number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big", signed=True)
+        with self._writing() as connection:
+            if wait:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+                yield True
+            else:
+                yield bool(connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(number))).scalar())
+
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
-        with _failures(), self._engine.connect() as connection:
+        with database_failures(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        with _failures(), self._engine.begin() as connection:
+        with database_failures(), self._engine.begin() as connection:
             yield connection
 
 
@@ -361,14 +481,3 @@ def _digest(secret: str) -> str:
 
 def _token(row: Mapping[Any, Any]) -> Token:
     return Token(**{key: row[key] for key in Token.__dataclass_fields__})
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except SQLAlchemyError as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise StorageError(f"the hub's database failed: {reason}") from error

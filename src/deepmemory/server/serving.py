@@ -36,17 +36,20 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8900,
     settings: HubSettings | None = None,
+    requests: bool = True,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Serve a hub until the process is asked to stop by SIGTERM or SIGINT (Ctrl-C).
 
-    Requests in flight are then finished, and trainings are left to the next start.
+    Requests in flight are then finished, and trainings are left to others, or to the next start.
 
     Args:
         folder: where the hub keeps everything; made where it is new.
         host: to listen at.
-        port: to listen at; 0 for any that is free. The address is also in `HubFolder.address`.
+        port: to listen at; 0 for any that is free. Where the folder has no database elsewhere, the address is also in
+            `HubFolder.address`.
         settings: its limits.
+        requests: False for a worker, which runs trainings alone, and answers only how it is.
         on_ready: called with the address once the hub takes requests.
 
     Returns:
@@ -63,7 +66,7 @@ def serve(
         log_as_json()
         hub = Hub.open(folder, settings)
         config = uvicorn.Config(
-            make_app(hub),
+            make_app(hub, serves=requests),
             log_config=None,
             access_log=False,
             lifespan="on",
@@ -74,11 +77,12 @@ def serve(
         )
         address = _address(host, listener)
         server = _Server(config, hub, lambda: _ready(folder, address, on_ready))
-        hub.start()
+        hub.start(serves=requests)
         try:
             server.run(sockets=[listener])
         finally:
-            folder.address.unlink(missing_ok=True)
+            if not folder.is_shared:
+                folder.address.unlink(missing_ok=True)
             hub.stop()
             if hub.trainings.all_left:
                 server.relax()
@@ -107,10 +111,15 @@ class _Server(uvicorn.Server):
 
         def handle(number: int, _: FrameType | None) -> None:
             self.interrupted = self.interrupted or number == signal.SIGINT
+            settings = self._hub.settings
+            if number == signal.SIGTERM and settings.drain_seconds and not self._hub.draining.is_set():
+                self._hub.draining.set()
+                self._end_in(settings.drain_seconds + settings.grace_seconds + _LAST_SECONDS)
+                self._start(settings.drain_seconds, self._close)
+                return
             self.force_exit = self.should_exit
-            self.should_exit = True
-            self._hub.stopping.set()
-            self._end_in(_HURRY_SECONDS if self.force_exit else self._hub.settings.grace_seconds + _LAST_SECONDS)
+            self._close()
+            self._end_in(_HURRY_SECONDS if self.force_exit else settings.grace_seconds + _LAST_SECONDS)
 
         before = {number: signal.signal(number, handle) for number in _SIGNALS}
         try:
@@ -119,12 +128,21 @@ class _Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def _close(self) -> None:
+        """Take nothing new."""
+        self._hub.draining.set()
+        self._hub.stopping.set()
+        self.should_exit = True
+
     def _end_in(self, seconds: float) -> None:
         """See to it that the process ends, even where a thread waits for an endpoint that says nothing.
 
         Nothing takes harm from it: what was acknowledged is on the disk.
         """
-        timer = threading.Timer(seconds, os._exit, [INTERRUPTED if self.interrupted else 0])
+        self._start(seconds, lambda: os._exit(INTERRUPTED if self.interrupted else 0))
+
+    def _start(self, seconds: float, action: Callable[[], None]) -> None:
+        timer = threading.Timer(seconds, action)
         timer.daemon = True
         timer.start()
         self._timers.append(timer)
@@ -136,7 +154,8 @@ class _Server(uvicorn.Server):
 
 
 def _ready(folder: HubFolder, address: str, on_ready: Callable[[str], None]) -> None:
-    replace_file(folder.address, f"{address}\n".encode())
+    if not folder.is_shared:
+        replace_file(folder.address, f"{address}\n".encode())
     structlog.get_logger("deepmemory.hub").info("started", address=address)
     on_ready(address)
 

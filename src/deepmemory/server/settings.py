@@ -24,12 +24,16 @@ class HubSettings:
         max_k: hits that one query may ask for.
         rate: requests that one token may make each second, in the long run; 0 for any number.
         burst: requests that a token may make at once before `rate` counts.
-        training_jobs: trainings that run at once.
+        training_jobs: trainings that this process runs at once; 0 leaves them to workers, which share a database.
         training_jobs_per_org: trainings that run at once for one organisation.
         waiting_jobs_per_org: trainings of one organisation that are not finished, running ones among them.
         threads: requests that are worked on at once; more wait.
         open_stores: datasets that are kept open.
         grace_seconds: how long a hub that is stopped waits for requests in flight.
+        drain_seconds: how long a hub that is asked to stop by SIGTERM goes on with requests while it says that it is
+            not ready, so that a load balancer sends it no more.
+        silent_seconds: after this long without a sign of life another server or worker takes up the trainings of one.
+        workflow_days: how long the engine's rows of trainings that have ended are kept.
         idempotency_hours: how long an ``Idempotency-Key`` is remembered.
         embedders: what the hub itself may embed with, separated by commas: ``local``, ``openai``; ``none`` for nothing.
             With ``openai`` whoever may write spends what the hub's own key pays for, so it is off by default.
@@ -49,6 +53,9 @@ class HubSettings:
     threads: int = 32
     open_stores: int = 64
     grace_seconds: float = 20.0
+    drain_seconds: float = 0.0
+    silent_seconds: float = 30.0
+    workflow_days: float = 7.0
     idempotency_hours: float = 24.0
     embedders: str = "local"
     log_queries: bool = False
@@ -89,7 +96,7 @@ class HubSettings:
         Raises:
             InputError: naming each that isn't.
         """
-        least = {"rate": 0, "grace_seconds": 0, "idempotency_hours": 0, "waiting_jobs_per_org": 1}
+        least = dict.fromkeys(("rate", "training_jobs", "grace_seconds", "drain_seconds", "idempotency_hours"), 0)
         problems = []
         for field in fields(self):
             value = getattr(self, field.name)

@@ -1,11 +1,11 @@
 """The hub's tables, in SQL that SQLite and PostgreSQL both speak."""
 
-from pathlib import Path
-from typing import Any
-
 import sqlalchemy as sa
 
-__all__ = ["datasets", "jobs", "keys", "open_database", "orgs", "tokens"]
+__all__ = ["SCHEMA_VERSION", "datasets", "hub", "jobs", "keys", "metadata", "orgs", "processes", "tokens", "upgrade"]
+
+SCHEMA_VERSION = 2
+"""Of what is here; a database with a higher one is refused."""
 
 metadata = sa.MetaData()
 
@@ -37,6 +37,8 @@ datasets = sa.Table(
     sa.Column("org", sa.ForeignKey("orgs.name"), nullable=False),
     sa.Column("name", sa.String(63), nullable=False),
     sa.Column("created", sa.Float, nullable=False),
+    # Raised by what changes a dataset's record, so that every process opens it anew.
+    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
     sa.UniqueConstraint("org", "name"),
 )
 
@@ -59,19 +61,36 @@ jobs = sa.Table(
     sa.Column("dataset", sa.String(32), nullable=False),
     sa.Column("org", sa.String(63), nullable=False, index=True),
     sa.Column("created", sa.Float, nullable=False),
+    # How often it was begun and not handed over: a training that ends its process each time is not begun for ever.
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
 )
 
+# The one row says which hub this is, and where its data is: a folder that another hub's database knows is not touched.
+hub = sa.Table(
+    "hub",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("data", sa.Text),
+)
 
-def open_database(path: Path) -> sa.Engine:
-    """The database in a file, with the tables that it lacks."""
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+# The servers and workers of a hub, and when each was last heard of, by the database's clock.
+processes = sa.Table(
+    "processes",
+    metadata,
+    sa.Column("id", sa.String(120), primary_key=True),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("seen", sa.Float, nullable=False, index=True),
+)
 
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
-        # Readers never wait for a writer; what was committed is on the disk.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
+_ADDED = {"datasets": "generation", "open_jobs": "attempts"}
+"""Columns of version 2 that the tables of version 1 lack."""
 
-    metadata.create_all(engine)
-    return engine
+
+def upgrade(connection: sa.Connection, schema: str | None) -> None:
+    """Give the tables that an earlier release made what they lack."""
+    for table, column in _ADDED.items():
+        if column not in {found["name"] for found in sa.inspect(connection).get_columns(table, schema=schema)}:
+            name = table if schema is None else f'"{schema}".{table}'
+            connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"))

@@ -1,32 +1,36 @@
-"""Training jobs as durable workflows: a hub that dies in the middle of one goes on with it when it starts again.
+"""Training jobs as durable workflows: where the process that runs one ends, the hub goes on with it.
 
 A workflow has three steps: embed the queries, gather the documents and fit, save and activate. What a step has made
 is a blob in the dataset's state before the engine (DBOS) writes down that the step is finished, and the engine keeps
 nothing but that. The job's record and the decision between cancelled and completed are those of every store.
+
+A hub with a database of its own is one process, which takes up at its next start what it left. Several servers and
+workers share a queue in PostgreSQL, and take up each other's trainings as soon as one has left or died (`Overseer`).
 """
 
-import io
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepmemory.artifacts import LayerArchive, LayerInfo, decode_layer, encode_layer
 from deepmemory.data import LabelledQueries
-from deepmemory.embedders import Fingerprint
-from deepmemory.errors import Cancelled, DeepMemoryError, JobError, StorageError
-from deepmemory.jobs import DurableJobStore, DurableRun, HandedOver, Job
+from deepmemory.errors import Cancelled, DeepMemoryError, JobError, NotAStoreError, StorageError
+from deepmemory.jobs import ON_REQUEST, DurableJobStore, DurableRun, EndedElsewhere, HandedOver, Job
 from deepmemory.memory.history import History
-from deepmemory.memory.training_work import Learned, TrainingWork
+from deepmemory.server.database import database_failures
 from deepmemory.server.datasets import Dataset, Datasets
 from deepmemory.server.folder import HubFolder
+from deepmemory.server.overseer import Overseer, new_process_id
 from deepmemory.server.refusals import Refusal
 from deepmemory.server.registry import DatasetName, Registry
 from deepmemory.server.settings import HubSettings
+from deepmemory.server.steps import Steps, layer_blob, npy, queries_blob
 
 __all__ = ["Trainings"]
 
@@ -38,9 +42,14 @@ _VERSION = "1"
 """Of the steps: workflows of one version are taken up by hubs of the same, whatever their release."""
 
 _UNFINISHED = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
+_FINISHED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _STOP_SECONDS = 5.0
 _WAIT_SECONDS = 30.0
+_LOOK_SECONDS = 0.2
 _BUSY_RETRY_SECONDS = 30.0
+_SETTLED_SECONDS = 60.0
+_MOST_ATTEMPTS = 5
+_FORGOTTEN_AT_ONCE = 1_000
 
 Workflow: TypeAlias = Callable[[str, str], None]
 
@@ -65,85 +74,148 @@ class Trainings:
             settings: how many at once.
             stopping: set when the process is about to end.
         """
-        self._folder = folder
+        self._database = folder.database
         self._registry = registry
         self._datasets = datasets
         self._settings = settings
         self._stopping = stopping
         self._running: dict[str, _Running] = {}
-        self._lock = threading.Lock()
         self._workflow: Workflow | None = None
+        self._process_id = new_process_id() if folder.is_shared else "hub"
+        self._overseer = Overseer(
+            registry,
+            self._process_id,
+            settings.silent_seconds,
+            take_over=self._take_over,
+            give_up=self._give_up,
+            tidy=self._tidy,
+        )
         self.on_end: Callable[[str], None] = lambda _: None
 
     def start(self) -> None:
         """Start the engine, and take up what is not finished."""
-        from dbos import DBOS
+        from dbos import DBOS, DBOSConfig
 
-        DBOS(
-            config={
-                "name": "deepmemory-hub",
-                "system_database_url": f"sqlite:///{self._folder.workflows}",
-                "application_version": _VERSION,
-                "executor_id": "hub",
-                "log_level": "ERROR",
-                "enable_otlp": False,
-            }
-        )
+        config: DBOSConfig = {
+            "name": "deepmemory-hub",
+            "application_version": _VERSION,
+            "executor_id": self._process_id,
+            "log_level": "ERROR",
+            "enable_otlp": False,
+        }
+        config.update(self._database.workflows())
+        DBOS(config=config)
 
         @DBOS.workflow(name="train")
         def train(dataset_id: str, job_id: str) -> None:
             self._train(dataset_id, job_id)
 
         self._workflow = train
-        DBOS.launch()
-        DBOS.register_queue(
-            _QUEUE,
-            global_concurrency=self._settings.training_jobs,
-            partition_concurrency=min(self._settings.training_jobs, self._settings.training_jobs_per_org),
-            polling_interval_sec=_POLL_SECONDS,
-            on_conflict="always_update",
-        )
-        known = {name.id: name for name in self._registry.list_datasets()}
-        for job_id, dataset_id, _ in self._registry.open_jobs():
-            if dataset_id not in known:
-                self._registry.close_job(job_id)
-                continue
-            try:
-                self._take_up(self._datasets.opened(known[dataset_id]), job_id)
-            except StorageError as error:  # a database that a dataset is attached to is away: the hub serves the rest
-                _log.warning("training %s is put off: %s", job_id, error)
+        at_once = self._settings.training_jobs
+        if at_once == 0:
+            DBOS.listen_queues([])
+        with database_failures(self._database.shown):
+            DBOS.launch()
+            DBOS.register_queue(
+                _QUEUE,
+                worker_concurrency=max(1, at_once),
+                partition_concurrency=self._settings.training_jobs_per_org,
+                polling_interval_sec=_POLL_SECONDS,
+                on_conflict="always_update" if at_once else "never_update",
+            )
+        if not self._database.is_shared:
+            self._take_up_all()
+        self._overseer.start()
 
     def stop(self) -> None:
-        """Leave what is running to the next start."""
+        """Leave what is running to the next start, or to others."""
         from dbos import DBOS
 
         self._stopping.set()
         deadline = time.monotonic() + _STOP_SECONDS
         for running in list(self._running.values()):
             running.left.wait(max(0.0, deadline - time.monotonic()))
+        self._overseer.stop()
         DBOS.destroy()
+        self._overseer.leave()
 
     @property
     def all_left(self) -> bool:
         """Whether no training is at work in this process."""
         return not self._running
 
+    # What was left undone
+
+    def _take_over(self, processes: Sequence[str]) -> None:
+        """Put the trainings of processes that are gone back into the queue."""
+        from dbos import DBOS
+
+        with database_failures():
+            left = DBOS.list_workflows(
+                executor_id=list(processes), status="PENDING", name="train", load_input=False, load_output=False
+            )
+            for workflow in left:
+                _log.warning("training %s of %s goes on elsewhere", workflow.workflow_id, workflow.executor_id)
+                DBOS.resume_workflow(workflow.workflow_id, queue_name=_QUEUE)
+
+    def _give_up(self) -> None:
+        """Leave every training of this process to those who took it for dead."""
+        for running in list(self._running.values()):
+            running.run.hand_over()
+
+    def _tidy(self) -> None:
+        """See to what nobody is at any more, and forget what ended long ago."""
+        if self._database.is_shared:
+            self._take_up_all(older_than=_SETTLED_SECONDS)
+        self._forget_finished()
+
+    def _take_up_all(self, older_than: float = 0.0) -> None:
+        known = {name.id: name for name in self._registry.list_datasets()}
+        for job_id, dataset_id, _ in self._registry.open_jobs(older_than=older_than):
+            if dataset_id not in known:
+                self._registry.close_job(job_id)
+                continue
+            try:
+                with suppress(NotAStoreError):  # it is deleted at this moment
+                    self._take_up(self._datasets.opened(known[dataset_id]), job_id)
+            except StorageError as error:  # a database that a dataset is attached to is away: the hub serves the rest
+                _log.warning("training %s is put off: %s", job_id, error)
+
     def _take_up(self, dataset: Dataset, job_id: str) -> None:
         """See to it that a job that was not finished is."""
         from dbos import DBOS
 
         jobs = self.jobs(dataset)
-        if self._is_ended(jobs, job_id):
+        if jobs.has_ended(job_id):
             self._clean_up(dataset, job_id)
             return
-        status = DBOS.get_workflow_status(job_id)
-        if status is None or status.status in _UNFINISHED:
-            # For one that was enqueued before, this changes nothing.
+        with database_failures():
+            status = DBOS.get_workflow_status(job_id)
+        if status is None:  # whoever took it in ended before it was in the queue
             self._enqueue(job_id, dataset.name.id, dataset.name.org)
+        if status is None or status.status in _UNFINISHED:
             return
         error = JobError("the hub could not write down how the training ended; train again")
-        DurableRun(jobs, jobs.get(job_id), threading.Event()).fail(error)
+        with suppress(EndedElsewhere):
+            DurableRun(jobs, jobs.get(job_id), threading.Event()).fail(error)
         self._clean_up(dataset, job_id)
+
+    def _forget_finished(self) -> None:
+        """Delete the engine's rows of trainings that ended long ago; their records stay."""
+        from dbos import DBOS
+
+        before = datetime.now(UTC) - timedelta(days=self._settings.workflow_days)
+        with database_failures():
+            ended = DBOS.list_workflows(
+                status=_FINISHED,
+                name="train",
+                completed_before=before.isoformat(),
+                limit=_FORGOTTEN_AT_ONCE,
+                load_input=False,
+                load_output=False,
+            )
+            if ended:
+                DBOS.delete_workflows([workflow.workflow_id for workflow in ended])
 
     # What is asked of jobs
 
@@ -188,7 +260,7 @@ class Trainings:
             )
         state = dataset.store.state
         if vectors is not None:
-            state.write(_queries_blob(job_id), _npy(vectors))
+            state.write(queries_blob(job_id), npy(vectors))
         settings = {"seed": seed, "words": words}
         entry = History(state).add("train", labelled, settings)
         details = {"n_queries": len(labelled), **settings, "history": entry}
@@ -209,11 +281,9 @@ class Trainings:
         """
         jobs = self.jobs(dataset)
         cancelled = jobs.cancel(job_id)
-        with self._lock:
-            waits = job_id not in self._running and not self._is_ended(jobs, job_id)
-            if cancelled and waits:
-                self._withdraw(job_id)
-                DurableRun(jobs, jobs.get(job_id), threading.Event()).cancel("cancelled on request")
+        if cancelled and self._withdraw(job_id):
+            with suppress(EndedElsewhere):
+                DurableRun(jobs, jobs.get(job_id), threading.Event()).cancel(ON_REQUEST)
                 self._finish(dataset, job_id, "cancelled")
         return cancelled
 
@@ -224,20 +294,31 @@ class Trainings:
             JobError: there is no such job, or it has not ended.
         """
         jobs = self.jobs(dataset)
-        if jobs.is_cancelled(job_id) and (running := self._running.get(job_id)):
-            running.left.wait(_WAIT_SECONDS)
+        if jobs.is_cancelled(job_id):
+            self._wait(lambda: jobs.has_ended(job_id))
         return jobs.delete(job_id)
 
     def forget(self, name: DatasetName) -> None:
-        """Stop every job of a dataset that is about to be emptied or deleted."""
-        for job_id, dataset_id, _ in self._registry.open_jobs():
-            if dataset_id != name.id:
-                continue
-            self._withdraw(job_id)
-            if running := self._running.get(job_id):
+        """Stop every job of a dataset that is about to be emptied or deleted, whichever process is at it."""
+        mine = [job_id for job_id, dataset_id, _ in self._registry.open_jobs() if dataset_id == name.id]
+        jobs = DurableJobStore(self._datasets.state(name))
+        for job_id in mine:
+            with suppress(JobError):
+                jobs.cancel(job_id)
+            if self._withdraw(job_id):
+                self._registry.close_job(job_id)
+            elif running := self._running.get(job_id):
                 running.run.interrupt()
-                running.left.wait(_WAIT_SECONDS)
+        self._wait(lambda: not any(self._registry.is_open_job(job_id) for job_id in mine))
+        for job_id in mine:
             self._registry.close_job(job_id)
+
+    @staticmethod
+    def _wait(condition: Callable[[], bool]) -> None:
+        """Wait for what another thread or process is about to do, within reason."""
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
 
     # The workflow
 
@@ -248,20 +329,26 @@ class Trainings:
             return
         dataset = self._datasets.opened(known[dataset_id])
         jobs = self.jobs(dataset)
-        with self._lock:
-            if self._is_ended(jobs, job_id):
-                self._clean_up(dataset, job_id)
-                return
-            run = DurableRun(jobs, jobs.get(job_id), self._stopping)
-            running = self._running[job_id] = _Running(run)
+        if before := self._running.get(job_id):  # this process was taken for dead, and is still at it
+            before.run.hand_over()
+            before.left.wait(_WAIT_SECONDS)
+        if jobs.has_ended(job_id):
+            self._clean_up(dataset, job_id)
+            return
+        run = DurableRun(jobs, jobs.get(job_id), self._stopping)
+        running = self._running[job_id] = _Running(run)
         try:
-            state = self._staged(dataset, run)
-            self._finish(dataset, job_id, state)
+            self._finish(dataset, job_id, self._staged(dataset, run))
+        except EndedElsewhere:
+            self._clean_up(dataset, job_id)
         except HandedOver:
-            _log.warning("training %s is handed over to the next start", job_id)
+            _log.warning("training %s is handed over", job_id)
+            with suppress(DeepMemoryError):
+                self._registry.begin_job(job_id, -1)
             raise
         finally:
-            del self._running[job_id]
+            if self._running.get(job_id) is running:
+                del self._running[job_id]
             running.left.set()
 
     def _staged(self, dataset: Dataset, run: DurableRun) -> str:
@@ -270,7 +357,8 @@ class Trainings:
 
         try:
             run.begin()
-            steps = _Steps(dataset, run)
+            self._count(run.job_id)
+            steps = Steps(dataset, run, self._registry)
             DBOS.run_step({"name": "embed the queries"}, steps.embed)
             DBOS.run_step({"name": "gather the documents and fit"}, steps.fit)
             layer = DBOS.run_step({"name": "save and activate"}, steps.save)
@@ -285,6 +373,14 @@ class Trainings:
             return "failed"
         return "completed"
 
+    def _count(self, job_id: str) -> None:
+        """Begin a job, unless it has ended the process that ran it time and again."""
+        if self._registry.begin_job(job_id) > _MOST_ATTEMPTS:
+            raise JobError(
+                f"the process that ran the training ended {_MOST_ATTEMPTS} times before the training did, perhaps for "
+                "want of memory; train again where there is more, or with fewer queries"
+            )
+
     def _enqueue(self, job_id: str, dataset_id: str, org: str) -> None:
         from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
@@ -292,11 +388,17 @@ class Trainings:
         with SetWorkflowID(job_id), SetEnqueueOptions(queue_partition_key=org):
             DBOS.enqueue_workflow(_QUEUE, self._workflow, dataset_id, job_id)
 
-    def _withdraw(self, job_id: str) -> None:
-        """See to it that a job that waits is not begun."""
+    def _withdraw(self, job_id: str) -> bool:
+        """See to it that a job that waits is not begun; False for one that was begun."""
         from dbos import DBOS
 
-        DBOS.cancel_workflow(job_id)
+        with database_failures():
+            status = DBOS.get_workflow_status(job_id)
+            if status is not None and status.status == "PENDING":
+                return False
+            if status is not None:
+                DBOS.cancel_workflow(job_id)
+        return True
 
     def _finish(self, dataset: Dataset, job_id: str, state: str) -> None:
         """Forget a job that has ended, and what its steps have left."""
@@ -304,19 +406,9 @@ class Trainings:
         self.on_end(state)
 
     def _clean_up(self, dataset: Dataset, job_id: str) -> None:
-        for blob in (_queries_blob(job_id), _layer_blob(job_id)):
+        for blob in (queries_blob(job_id), layer_blob(job_id)):
             dataset.store.state.delete(blob)
         self._registry.close_job(job_id)
-
-    @staticmethod
-    def _is_ended(jobs: DurableJobStore, job_id: str) -> bool:
-        """Whether its record says that it has ended, or is gone."""
-        try:
-            job = jobs.get(job_id)
-        except JobError:
-            return True
-        # One that is cancelled but still to be stopped has no end on record.
-        return job.finished is not None
 
 
 class _Running:
@@ -325,83 +417,3 @@ class _Running:
     def __init__(self, run: DurableRun) -> None:
         self.run = run
         self.left = threading.Event()
-
-
-class _Steps:
-    """The steps of one training. Each finds in the dataset's state what the one before it has made."""
-
-    def __init__(self, dataset: Dataset, run: DurableRun) -> None:
-        self._run = run
-        self._state = dataset.store.state
-        self._archive = LayerArchive(self._state)
-        self._work = self._described(dataset)
-
-    def _described(self, dataset: Dataset) -> TrainingWork:
-        job = DurableJobStore(self._state).get(self._run.job_id)
-        entry = History(self._state).read(str(job.details["history"]))
-        if entry is None:
-            raise StorageError("the queries of this training can't be read any more; train again")
-        given = self._state.read(_queries_blob(self._run.job_id))
-        ours = given is None or bool(job.details.get("own_embedder"))
-
-        def fingerprint() -> Fingerprint | None:
-            # Asked for when the layer is saved: the hub's own embedding may have pinned it in the first step.
-            return dataset.fingerprint() if ours else None
-
-        return TrainingWork(
-            backend=dataset.store.backend,
-            archive=self._archive,
-            labelled=entry.labelled.merged(),
-            vectors=None if given is None else _from_npy(given),
-            embedder=dataset.store.embedder,
-            fingerprint=fingerprint,
-            distance=dataset.store.distance,
-            seed=int(job.details["seed"]),
-            words=bool(job.details.get("words", True)),
-            provenance={"history": str(job.details["history"])},
-        )
-
-    def embed(self) -> None:
-        """Embed the queries, where their vectors did not come with them."""
-        if self._work.vectors is None:
-            self._state.write(_queries_blob(self._run.job_id), _npy(self._work.query_vectors(self._run)))
-
-    def fit(self) -> None:
-        """Gather the documents and fit."""
-        blob = self._state.read(_queries_blob(self._run.job_id))
-        if blob is None:
-            raise StorageError("the vectors of this training's queries are gone; train again")
-        learned = self._work.learn(self._run, _from_npy(blob))
-        info = LayerInfo("", learned.layer.dimensions, learned.layer.distance, None, "", learned.report)
-        self._state.write(_layer_blob(self._run.job_id), encode_layer(learned.layer, info))
-
-    def save(self) -> str:
-        """Save the layer and activate it where it passed the gate; return its name."""
-        blob = self._state.read(_layer_blob(self._run.job_id))
-        if blob is None:
-            raise StorageError("what this training has learned is gone; train again")
-        saved = decode_layer(blob, "the layer that was learned")
-        return str(self._work.save(self._run, Learned(saved.layer, saved.info.report))["layer"])
-
-    def results(self, layer: str) -> dict[str, Any]:
-        """What the job's record says of a layer that was saved."""
-        return {**self._archive.load(layer).info.report, "layer": layer}
-
-
-def _queries_blob(job_id: str) -> str:
-    return f"work/{job_id}-queries.npy"
-
-
-def _layer_blob(job_id: str) -> str:
-    return f"work/{job_id}-layer.safetensors"
-
-
-def _npy(vectors: NDArray[np.float32]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, vectors, allow_pickle=False)
-    return file.getvalue()
-
-
-def _from_npy(data: bytes) -> NDArray[np.float32]:
-    vectors: NDArray[np.float32] = np.load(io.BytesIO(data), allow_pickle=False)
-    return vectors

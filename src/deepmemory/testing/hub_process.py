@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any, Self
 
 __all__ = ["HubProcess"]
 
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _STOP_SECONDS = 60.0
 
 
@@ -29,6 +30,11 @@ class HubProcess:
             hub.kill()
             hub.restart()
 
+    Where several share a database and a folder, each is one of these::
+
+        with HubProcess(data, database=url) as one, HubProcess(data, database=url, role="worker") as another:
+            ...
+
     Attributes:
         data: the hub's folder; a temporary one, which ends with the ``with`` statement, unless one was given.
     """
@@ -40,6 +46,8 @@ class HubProcess:
         options: Sequence[str] = (),
         program: Sequence[str] = ("-m", "deepmemory"),
         environment: Mapping[str, str] | None = None,
+        database: str | None = None,
+        role: str = "serve",
     ) -> None:
         """Describe the hub; it starts with ``with`` or `start`.
 
@@ -48,12 +56,17 @@ class HubProcess:
             options: more options of ``deepmemory serve``.
             program: what Python runs; a script that goes wrong on purpose and then does the same, for instance.
             environment: more variables, such as ``DEEPMEMORY_HUB_RATE``; the rest is this process's.
+            database: the URL of a PostgreSQL database that several share; None for files in the folder.
+            role: ``serve``, or ``worker``.
         """
         self._temporary = tempfile.TemporaryDirectory(prefix="deepmemory-hub-") if data is None else None
         self.data = Path(self._temporary.name) / "hub" if self._temporary else Path(os.fspath(data or ""))
         self._options = options
         self._program = program
         self._environment = {**os.environ, **(environment or {})}
+        self._database = database
+        self._role = role
+        self._name = self.data.name if database is None else f"{self.data.name}-{secrets.token_hex(4)}"
         self._process: subprocess.Popen[bytes] | None = None
         self._url: str | None = None
         self._admins: dict[str, str] = {}
@@ -66,31 +79,59 @@ class HubProcess:
         return self._url
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since; what it ends by itself doesn't count."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """The number of the process."""
         return self._running().pid
 
     def start(self) -> Self:
         """Start, and wait until it takes requests."""
+        self.begin()
+        return self.wait()
+
+    def wait(self) -> Self:
+        """Wait until it takes requests."""
+        deadline = time.monotonic() + _START_SECONDS
+        while (address := self._address()) is None:
+            if self._running().poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"the hub did not start:\n{self.log}")
+            time.sleep(0.02)
+        self._url = address
+        return self
+
+    def begin(self) -> None:
+        """Start, and leave it to `wait` to wait: several start in the time of one."""
         if self._process is not None:
             raise RuntimeError("the hub is running already")
-        address = self.data / "hub.url"
-        address.unlink(missing_ok=True)
+        (self.data / "hub.url").unlink(missing_ok=True)
         port = "0" if self._url is None else self._url.rpartition(":")[2]
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        command = [*self._program, "serve", "--data", str(self.data), "--port", port, *self._options]
+        self._logged = len(self.log)
+        command = [*self._program, self._role, *self._place, "--port", port, *self._options]
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *command], stdout=log, stderr=log, env=self._environment, start_new_session=True
             )
-        deadline = time.monotonic() + _START_SECONDS
-        while not address.exists():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self._reap()
-                raise RuntimeError(f"the hub did not start:\n{self.log}")
-            time.sleep(0.02)
-        self._url = address.read_text(encoding="utf-8").strip()
-        return self
+
+    def _address(self) -> str | None:
+        """Where it takes requests, once it does."""
+        if self._database is None:
+            address = self.data / "hub.url"
+            return address.read_text(encoding="utf-8").strip() if address.exists() else None
+        for line in self.log[self._logged :].splitlines():
+            if line.startswith("{") and '"event": "started"' in line and line.endswith("}"):
+                return str(json.loads(line)["address"])
+        return None
+
+    @property
+    def _place(self) -> list[str]:
+        """The options that say where the hub's data is."""
+        return ["--data", str(self.data), *(() if self._database is None else ("--database", self._database))]
 
     def token(self, org: str = "acme", scope: str = "write", **more: Any) -> str:
         """Make a token.
@@ -107,7 +148,7 @@ class HubProcess:
     def command(self, *arguments: str) -> str:
         """Run a command of ``deepmemory`` on the hub's folder; return what it prints."""
         done = subprocess.run(
-            [sys.executable, "-m", "deepmemory", *arguments, "--data", str(self.data)],
+            [sys.executable, "-m", "deepmemory", *arguments, *self._place],
             capture_output=True,
             text=True,
             check=False,
@@ -158,7 +199,7 @@ class HubProcess:
 
     @property
     def _log_file(self) -> Path:
-        return self.data.with_name(f"{self.data.name}.log")
+        return self.data.with_name(f"{self._name}.log")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
