@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,7 +175,10 @@ def _begin(options: dict[str, Any]) -> None:
 
     for attempt in range(1, _START_ATTEMPTS + 1):
         try:
-            ray.init(**options, log_to_driver=False, configure_logging=False)
+            with warnings.catch_warnings():
+                # Ray starts its processes by fork and exec; LanceDB warns of forks that would go on working with it.
+                warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
+                ray.init(**options, log_to_driver=False, configure_logging=False)
         except Exception as error:
             _end_half_started(error)
             if attempt == _START_ATTEMPTS or "timed out during startup" not in str(error):
