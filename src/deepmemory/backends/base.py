@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -182,6 +182,13 @@ class Backend(ABC):
     @abstractmethod
     def drop(self) -> None:
         """Remove the collection altogether."""
+
+    def elsewhere(self) -> "Callable[[], Backend] | None":
+        """How another process, on this machine or another, opens the same documents for reading; it can be pickled.
+
+        None where no other can, as where they are in this process's memory: bulk searches are then done here.
+        """
+        return None
 
     def close(self) -> None:  # noqa: B027  most engines hold nothing that needs closing
         """Release what is held open; a closed backend is not used again."""

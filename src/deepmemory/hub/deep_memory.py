@@ -16,7 +16,7 @@ from deepmemory.artifacts import LayerInfo, SavedLayer, decode_layer
 from deepmemory.data import LabelledQueries
 from deepmemory.diagnosis import Diagnosis, HeldOutQueries, decode_diagnosis
 from deepmemory.embedders import Embedder
-from deepmemory.errors import ArtifactError, Cancelled, DeepMemoryError, JobError
+from deepmemory.errors import ArtifactError, Cancelled, CapabilityError, DeepMemoryError, JobError
 from deepmemory.evaluation import Evaluation, decode_evaluation
 from deepmemory.exporting import QueryMap
 from deepmemory.hub.address import HubAddress
@@ -128,6 +128,8 @@ class HubDeepMemory(DeepMemory):
         return _report(self._jobs, job_id, progress)
 
     def _evaluate(self, given: GivenQueries, asked: EvaluationRequest, progress: Progress | None) -> Evaluation:
+        if asked.exact:
+            raise CapabilityError("a hub evaluates through its own index: leave out exact=True")
         vectors, seconds = self._query_vectors(given)
         total = 2 * len(given.labelled)
         if progress is not None:

@@ -55,6 +55,7 @@ class EvaluationRequest:
     model: str | None
     seed: int
     qvs_params: Mapping[str, Any]
+    exact: bool = False
 
     @property
     def is_logged(self) -> bool:
@@ -303,6 +304,7 @@ class DeepMemory(ABC):
         embeddings: ArrayLike | None = None,
         model: str | None = None,
         seed: int = 0,
+        exact: bool = False,
         verbose: bool = True,
         progress: Progress | None = None,
     ) -> Evaluation:
@@ -318,6 +320,7 @@ class DeepMemory(ABC):
             embeddings: the same as ``embedding``, by the name that `train` has for it.
             model: name of a saved layer; the active one by default.
             seed: of intervals and p-values.
+            exact: rank all documents instead of asking the store's index, which may miss some.
             verbose: whether to print the original's lists, and what the difference is worth.
             progress: called with searches done and their number.
 
@@ -333,7 +336,7 @@ class DeepMemory(ABC):
             raise InputError("embedding and embeddings are two names for the same thing: give one of them")
         vectors = embedding if embeddings is None else embeddings
         given = self._given(queries, relevance, vectors, embedding_function)
-        asked = EvaluationRequest(top_k, model, seed, dict(qvs_params or {}))
+        asked = EvaluationRequest(top_k, model, seed, dict(qvs_params or {}), exact)
         evaluation = self._evaluate(given, asked, progress)
         if verbose:
             evaluation.print()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from deepmemory.diagnosis import Diagnosis, HeldOutQueries, diagnose
 from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.errors import ArtifactError, JobError, StorageError
 from deepmemory.evaluation import Evaluation, depth_for, evaluate_rankings
+from deepmemory.executors import Executor, InProcessExecutor
 from deepmemory.explanation import Explanation, explain
 from deepmemory.exporting import QueryMap
 from deepmemory.jobs import CANCELLED, Job, JobStore
 from deepmemory.memory.deep_memory import DeepMemory, EvaluationRequest, GivenQueries
 from deepmemory.memory.history import History, HistoryEntry, data_hash
-from deepmemory.memory.ranking import rank_both
+from deepmemory.memory.ranking import rank_both, rank_both_exactly
 from deepmemory.memory.training_work import TrainingWork, embed_checked, embed_held_out
 from deepmemory.progress import Progress
 from deepmemory.state import State
@@ -44,6 +46,7 @@ class LocalDeepMemory(DeepMemory):
         distance: Distance = "cosine",
         fingerprint: Callable[[], Fingerprint | None] | None = None,
         read_only: bool = False,
+        executor: Executor | None = None,
     ) -> None:
         """Put Deep Memory beside a collection of documents.
 
@@ -54,10 +57,12 @@ class LocalDeepMemory(DeepMemory):
             distance: how the store compares vectors.
             fingerprint: of the embedder, where it is known already; by default it is taken when first needed.
             read_only: refuse everything that changes the store.
+            executor: does bulk work, and is not closed here; None does it in this process.
         """
         super().__init__(embedder, location=state.location, read_only=read_only)
         self._backend = backend
         self._distance: Distance = distance
+        self._executor = executor or InProcessExecutor()
         self._fingerprint = fingerprint or self._taken_fingerprint
         self._jobs = JobStore(state)
         self._archive = LayerArchive(state)
@@ -163,6 +168,7 @@ class LocalDeepMemory(DeepMemory):
             seed=seed,
             words=words,
             provenance={"history": entry},
+            executor=self._executor,
         )
         self._started.append(job.id)
         jobs.start(self._jobs, job, work, progress=progress)
@@ -179,7 +185,8 @@ class LocalDeepMemory(DeepMemory):
             begun = time.perf_counter()
             vectors = embed_checked(given.embedder, given.labelled, self._backend.dimensions)
             seconds = time.perf_counter() - begun
-        baseline, trained = rank_both(
+        rank = partial(rank_both_exactly, executor=self._executor) if asked.exact else rank_both
+        baseline, trained = rank(
             self._backend,
             vectors,
             depth_for(asked.top_k),

@@ -13,6 +13,7 @@ from deepmemory.backends.base import Backend, Distance, Ranking
 from deepmemory.data import LabelledQueries, check_vectors
 from deepmemory.diagnosis import HeldOutQueries, diagnose
 from deepmemory.embedders import Embedder, Fingerprint
+from deepmemory.executors import Executor
 from deepmemory.jobs import JobRun
 from deepmemory.memory.history import data_hash
 from deepmemory.memory.pool import gather_pool
@@ -49,6 +50,7 @@ class TrainingWork:
         seed: of everything that is drawn.
         words: whether to learn how far to trust full-text search, where the backend has it.
         provenance: JSON values to keep with the layer.
+        executor: does the bulk of the searches; None does it in this process.
     """
 
     backend: Backend
@@ -61,6 +63,7 @@ class TrainingWork:
     seed: int
     words: bool
     provenance: Mapping[str, Any]
+    executor: Executor | None = None
 
     def __call__(self, run: JobRun) -> Mapping[str, Any]:
         """Do it; nothing of the store changes before the job commits.
@@ -89,6 +92,7 @@ class TrainingWork:
             seed=self.seed,
             progress=run.stage("reading documents", _FOUND_BY_WORDS, _GATHERED),
             by_words=by_words,
+            executor=self.executor,
         )
         diagnosis = diagnose(
             self.backend,

@@ -15,6 +15,7 @@ from deepmemory.data import Document, Hit, Metadata, check_documents, check_vect
 from deepmemory.data.text import is_list, shown, text_problem
 from deepmemory.embedders import Embedder
 from deepmemory.errors import CapabilityError, InputError, ReadOnlyError
+from deepmemory.executors import Executor
 from deepmemory.explanation import Explanation
 from deepmemory.memory import DeepMemory, EmbedderSpec
 from deepmemory.progress import Progress
@@ -55,6 +56,7 @@ class VectorStore:
         storage_options: Mapping[str, str] | None = None,
         token: str | None = None,
         runtime: Mapping[str, Any] | None = None,
+        engine: str | Executor | None = None,
     ) -> None:
         """Open the store at a path, or make one there.
 
@@ -75,6 +77,10 @@ class VectorStore:
             storage_options: credentials, region and endpoint of an object store, by the names that LanceDB takes.
             token: for a hub; by default what ``DEEPMEMORY_TOKEN`` has. Other stores need none.
             runtime: the original's ``{"tensor_db": True}``, accepted: a hub searches and trains on its own side anyway.
+            engine: where bulk work is done: ``"in-process"``, ``"ray"`` for the cluster that ``RAY_ADDRESS`` names or
+                one on this machine, ``"ray:4"`` for at most 4 workers of it, or an executor of your own, which stays
+                open. By default what ``DEEPMEMORY_ENGINE`` has, and in-process. The results are the same. A hub works
+                on its own side, and takes none.
 
         Raises:
             NotAStoreError: something else is at the path, or nothing and it may not be created.
@@ -92,6 +98,8 @@ class VectorStore:
         create = create and not read_only
         self._parts: StoreParts
         if self.path.startswith(_HUB):
+            if engine is not None:
+                raise InputError(f"{self.path} is on a hub, which does bulk work on its own side: leave out the engine")
             if storage_options:
                 raise InputError(f"storage_options are for object stores: {self.path} is on a hub, which has its own")
             from deepmemory.store.hub import HubParts
@@ -116,6 +124,7 @@ class VectorStore:
                 distance=distance,
                 overwrite=overwrite,
                 storage_options=storage_options,
+                engine=engine,
             )
 
     def add(
@@ -326,6 +335,11 @@ class VectorStore:
     def embedder(self) -> Embedder | None:
         """What turns texts into this store's vectors; None where vectors are always given."""
         return self._parts.embedder
+
+    @property
+    def executor(self) -> Executor:
+        """What does bulk work, by the engine that the store was opened with."""
+        return self._parts.executor
 
     @property
     def distance(self) -> Distance:
