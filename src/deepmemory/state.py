@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from deepmemory.backends.engine_address import is_engine_url, state_folder
 from deepmemory.errors import InputError, MissingExtraError, StorageError
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def open_state(path: str | os.PathLike[str], *, storage_options: Mapping[str, st
     """Open the blobs at a path, creating nothing until the first write.
 
     Args:
-        path: a folder, ``file://...``, ``memory://``, or ``s3://bucket/prefix`` (also ``gs://`` and ``az://``).
+        path: a folder, ``file://...``, ``memory://``, or ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); for
+            a collection of a vector database (``chroma://...``), the folder of ours that belongs to it.
         storage_options: credentials, region and endpoint of an object store, by the names that LanceDB takes;
             what is absent is taken from the usual environment variables.
 
@@ -97,10 +99,13 @@ def open_state(path: str | os.PathLike[str], *, storage_options: Mapping[str, st
         return FolderState(unquote(urlsplit(text).path))
     if scheme == "memory":
         return MemoryState()
+    if is_engine_url(text):
+        return FolderState(state_folder(text))
     if scheme in _OBJECT_SCHEMES and rest.strip("/"):
         return ObjectState(text, storage_options=storage_options)
     raise InputError(
-        f"a store is a folder, memory:// or an object store such as s3://bucket/prefix; {text!r} is none of them"
+        f"a store is a folder, memory://, an object store such as s3://bucket/prefix or a collection such as "
+        f"chroma://host:port/name; {text!r} is none of them"
     )
 
 

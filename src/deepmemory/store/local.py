@@ -41,7 +41,13 @@ class LocalParts(StoreParts):
         chosen = choose_embedder(embedder)
         self.state = open_state(path, storage_options=storage_options)
         record = open_or_make(self.state, chosen, create=create, distance=None if overwrite else distance)
-        self.backend = open_backend(path, create=create, read_only=read_only, storage_options=storage_options)
+        self.backend = open_backend(
+            path,
+            create=create,
+            read_only=read_only,
+            storage_options=storage_options,
+            distance=(distance if overwrite else None) or record.distance,
+        )
         if overwrite:
             record = start_anew(self.state, self.backend, chosen, distance)
         self.record = record

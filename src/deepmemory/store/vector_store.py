@@ -58,9 +58,10 @@ class VectorStore:
         """Open the store at a path, or make one there.
 
         Args:
-            path: a folder; ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); ``hub://org/name`` for a store on a
-                Deep Memory hub, whose address is in ``DEEPMEMORY_HUB_URL``; or ``memory://`` for a store that ends
-                with this object.
+            path: a folder; ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); ``chroma://host:port/collection``,
+                ``qdrant://...`` or ``milvus://...`` for a collection of a vector database, with layers and jobs in a
+                folder of ours below ``$DEEPMEMORY_STATE``; ``hub://org/name`` for a store on a Deep Memory hub, whose
+                address is in ``DEEPMEMORY_HUB_URL``; or ``memory://`` for a store that ends with this object.
             embedder: turns texts into vectors: ``"local"``, ``"openai:MODEL"``, an object with ``embed_documents``
                 and ``embed_query``, or a function. By default the one on record, and ``"local"`` for a new store.
                 None where vectors are always given. On a hub, an embedder that the hub has itself works there, and
