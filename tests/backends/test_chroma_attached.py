@@ -140,9 +140,7 @@ def test_vectors_of_any_length(url: str, client: Any, name: str, space: str, ask
     assert layout.distance == distance
     with closing(open_attached(url, layout, read_only=True, storage_options=None)) as backend:
         queries = 3 * VECTORS[:5]
-        agree(
-            backend.search(queries, 7, distance=distance), oracle(vectors).search(queries, 7, distance=distance)
-        )
+        agree(backend.search(queries, 7, distance=distance), oracle(vectors).search(queries, 7, distance=distance))
 
 
 def test_unit_vectors_by_dot_product_or_by_cosine(url: str, client: Any, name: str) -> None:
@@ -243,7 +241,7 @@ def test_nothing_can_be_changed(url: str, client: Any, name: str) -> None:
 
 
 def test_a_folder_without_a_database(tmp_path: Path) -> None:
-    with pytest.raises(NotAStoreError, match="expected a Chroma database.*found none"):
+    with pytest.raises(NotAStoreError, match=r"expected a Chroma database.*found none"):
         recognise(f"chroma://{tmp_path}/none", Asked("docs"))
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(NotAStoreError, match="something else in it"):

@@ -15,6 +15,7 @@ from deepmemory.backends.collection import Collection, CollectionGoneError, Hits
 from deepmemory.backends.filters import Conditions
 from deepmemory.backends.foreign_metadata import as_metadata
 from deepmemory.backends.layout import Layout
+from deepmemory.backends.llama_index_nodes import is_node_part
 from deepmemory.backends.own_rows import allowed_terms, original_vectors
 from deepmemory.data import Document
 
@@ -92,7 +93,7 @@ class ChromaCollection(Collection):
     def _is_metadata(self, key: str) -> bool:
         if key == self._layout.text:
             return False
-        return key in self._layout.metadata or (self._layout.metadata_json == EVERYTHING and not _is_hidden(key))
+        return key in self._layout.metadata or (self._layout.metadata_json == EVERYTHING and not is_node_part(key))
 
     # Reading
 
@@ -224,11 +225,6 @@ def dimensions_of(handle: "Handle") -> int | None:
     if sample is not None:
         return len(sample[0]) if len(sample) else None
     return handle._model.dimension
-
-
-def _is_hidden(key: str) -> bool:
-    """Whether a key holds what LlamaIndex needs to make its node again, which is no metadata of the document."""
-    return key in ("_node_content", "_node_type")
 
 
 def _original(metadata: Mapping[str, Any] | None) -> bytes | None:

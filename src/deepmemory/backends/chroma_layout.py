@@ -1,10 +1,10 @@
 """What a collection of Chroma that others filled holds: its texts, its metadata and how its vectors are compared."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmemory.backends.asked_names import fixed, listed, missing
 from deepmemory.backends.attaching import Asked
 from deepmemory.backends.base import Distance, VectorArray
 from deepmemory.backends.chroma_client import open_collection
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["find_layout"]
 
 _ID, _VECTOR = "id", "embedding"
-_SHOWN_NAMES = 20
 
 
 def find_layout(client: "ClientAPI", place: str, asked: Asked) -> Layout:
@@ -35,7 +34,7 @@ def find_layout(client: "ClientAPI", place: str, asked: Asked) -> Layout:
     handle = open_collection(client, asked.collection)
     if handle is None:
         names = [collection.name for collection in client.list_collections()]
-        raise InputError(f"there is no collection {asked.collection!r} in {place}; there is {_listed(names)}")
+        raise InputError(f"there is no collection {asked.collection!r} in {place}; there is {listed(names)}")
     named = f"the collection {asked.collection!r} in {place}"
     if MARK in (handle.metadata or {}):
         raise InputError(
@@ -46,11 +45,11 @@ def find_layout(client: "ClientAPI", place: str, asked: Asked) -> Layout:
         raise InputError(f"{named} is empty; fill it first, with the embedder that its queries will come from")
     keys = sorted({key for metadata in sample["metadatas"] for key in metadata or {}})
     problems = [
-        *_fixed(named, "id", asked.id, _ID),
-        *_fixed(named, "vector", asked.vector, _VECTOR),
-        *_fixed(named, "metadata_json", asked.metadata_json, EVERYTHING),
-        *_missing(named, "text", [asked.text] if asked.text not in (None, DOCUMENT) else [], keys),
-        *_missing(named, "metadata", asked.metadata or (), keys),
+        *fixed(named, "id", asked.id, _ID),
+        *fixed(named, "vector", asked.vector, _VECTOR),
+        *fixed(named, "metadata_json", asked.metadata_json, EVERYTHING),
+        *missing(named, "text", [asked.text] if asked.text and asked.text != DOCUMENT else [], keys),
+        *missing(named, "metadata", asked.metadata or (), keys),
     ]
     if problems:
         raise InputError(problems)
@@ -72,24 +71,3 @@ def _distance(named: str, space: str, sample: VectorArray, asked: Distance | Non
     if space == "l2":
         return distance_by_length(named, sample, asked)
     return distance_of(named, "dot" if space == "ip" else "cosine", sample, asked)
-
-
-def _fixed(named: str, part: str, asked: str | None, has: str) -> list[str]:
-    if asked in (None, has):
-        return []
-    return [f"{part}={asked!r}: in {named}, as in all of Chroma's, that is {has!r}; leave it out"]
-
-
-def _missing(named: str, part: str, asked: Sequence[str | None], keys: Sequence[str]) -> list[str]:
-    return [
-        f"{part}={name!r}: {named} has no such key in its metadata; there is {_listed(keys)}"
-        for name in asked
-        if name not in keys
-    ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return "none"
-    shown = ", ".join(names[:_SHOWN_NAMES])
-    return shown if len(names) <= _SHOWN_NAMES else f"{shown} and {len(names) - _SHOWN_NAMES} more"

@@ -63,7 +63,10 @@ class CollectionBackend(Backend):
 
     @property
     def dimensions(self) -> int | None:
-        with self._engine.errors("read"):
+        return self._dimensions_now("read")
+
+    def _dimensions_now(self, action: str) -> int | None:
+        with self._engine.errors(action):
             self._forget()
             collection = self._opened()
         return None if collection is None else collection.dimensions
@@ -108,7 +111,7 @@ class CollectionBackend(Backend):
         self._refuse_if_read_only(action)
         if not documents:
             return
-        check_dimensions(vectors, self.dimensions)
+        check_dimensions(vectors, self._dimensions_now(action))
         with self._writing, self._engine.errors(action):
             for _ in range(3):
                 collection = self._opened() or self._engine.create(vectors.shape[1])

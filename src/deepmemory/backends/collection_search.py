@@ -1,7 +1,7 @@
 """Nearest neighbours in an engine's collection: through its index, or by comparing all where that can't answer."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,8 @@ _BLOCK_BYTES = 64 * 2**20
 _HITS_AT_ONCE = 50_000
 _QUERIES_AT_ONCE = 64
 _MOST_WITH_TEXT = 2_000
+# Where the engine's filter lets through more than ours, twice as many hits nearly always hold those that are wanted.
+_DEEPER, _DEEPER_BY = 2, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,39 +109,52 @@ class CollectionSearch:
         where = self.collection.where(self.question.conditions)
         if where.nothing:
             return [scoring.EMPTY_RANKING for _ in queries]
-        if not self._by_index(where):
+        if not self._by_index():
             return self._by_comparing_all(queries)
-        found = self._nearest(queries, where)
-        wanting = self._wanting(queries, found, where)
+        found, returned = self._nearest(queries, where)
+        wanting = self._wanting(found, returned, where)
         if wanting:
             for row, ranking in zip(wanting, self._by_comparing_all(queries[wanting]), strict=True):
                 found[row] = ranking
         return found
 
-    def _by_index(self, where: Where) -> bool:
+    def _by_index(self) -> bool:
         return (
-            where.exact
-            and self.question.ids is None
+            self.question.ids is None
             and self.distance == self.collection.distance
             and self.k <= self.collection.most_hits
         )
 
-    def _nearest(self, queries: VectorArray, where: Where) -> list[Ranking]:
+    def _nearest(self, queries: VectorArray, where: Where) -> tuple[list[Ranking], dict[int, int]]:
+        """Rank by the index; also how many hits it returned to each query that has a direction."""
         by_cosine = self.distance == "cosine"
         asked = unit_queries(queries) if by_cosine else queries
         directed = [row for row, query in enumerate(asked) if not by_cosine or query.any()]
         found = [scoring.EMPTY_RANKING for _ in queries]
-        for start, stop in parts_of(len(directed), max(1, min(_QUERIES_AT_ONCE, _HITS_AT_ONCE // self.k))):
+        returned: dict[int, int] = {}
+        depth = self.k if where.exact else _DEEPER * self.k + _DEEPER_BY
+        for start, stop in parts_of(len(directed), max(1, min(_QUERIES_AT_ONCE, _HITS_AT_ONCE // depth))):
             group = directed[start:stop]
-            documents = len(group) * self.k <= _MOST_WITH_TEXT
-            hits = self.collection.nearest(asked[group], self.k, where, documents=documents)
+            documents = not where.exact or len(group) * self.k <= _MOST_WITH_TEXT
+            hits = self.collection.nearest(asked[group], depth, where, documents=documents)
             for row, answer in zip(group, hits, strict=True):
-                ranking = self._ranking(self._without_zeros(answer) if by_cosine else answer)
-                found[row] = ranking
-        return found
+                returned[row] = len(answer.ids)
+                found[row] = self._ranking(answer, where)
+        return found, returned
 
-    def _ranking(self, hits: Hits) -> Ranking:
-        return replace(scoring.best_first(hits.ids, hits.scores), documents=hits.documents)
+    def _ranking(self, hits: Hits, where: Where) -> Ranking:
+        if not where.exact:
+            hits = self._exactly(hits)
+        if self.distance == "cosine":
+            hits = self._without_zeros(hits)
+        return replace(scoring.best_first(hits.ids, hits.scores, self.k), documents=hits.documents)
+
+    def _exactly(self, hits: Hits) -> Hits:
+        """The hits that pass, where the engine's filter let through what only comes near."""
+        accept = self.question.conditions.accept
+        return _some(
+            hits, [row for row, id in enumerate(hits.ids) if accept(id, metadata_terms(hits.documents[id].metadata))]
+        )
 
     def _without_zeros(self, hits: Hits) -> Hits:
         """Leave out vectors of zeros, which have no direction: the engine gives them a similarity of exactly 0."""
@@ -154,16 +169,15 @@ class CollectionSearch:
             for id, vector in zip(part.ids, part.vectors, strict=True)
             if not vector.any()
         }
-        kept = [row for row, id in enumerate(hits.ids) if id not in zeros]
-        return Hits([hits.ids[row] for row in kept], hits.scores[kept], hits.documents)
+        return _some(hits, [row for row, id in enumerate(hits.ids) if id not in zeros])
 
-    def _wanting(self, queries: VectorArray, found: Sequence[Ranking], where: Where) -> list[int]:
+    def _wanting(self, found: Sequence[Ranking], returned: Mapping[int, int], where: Where) -> list[int]:
         """Queries for which the index ran out of neighbours, as a graph does behind deletions or a narrow filter."""
-        short = [row for row, ranking in enumerate(found) if len(ranking) < self.k and queries[row].any()]
+        short = [row for row in returned if len(found[row]) < self.k]
         if not short:
             return []
         passing = self.collection.count(where)
-        return [row for row in short if len(found[row]) < passing]
+        return [row for row in short if returned[row] < passing]
 
     def _by_comparing_all(self, queries: VectorArray) -> list[Ranking]:
         best = [scoring.EMPTY_RANKING for _ in queries]
@@ -185,6 +199,10 @@ class CollectionSearch:
                 held, size = [], 0
         if size:
             yield _matrix(held)
+
+
+def _some(hits: Hits, rows: Sequence[int]) -> Hits:
+    return Hits([hits.ids[row] for row in rows], hits.scores[list(rows)], hits.documents)
 
 
 def _matrix(parts: Sequence[Rows]) -> scoring.Matrix:

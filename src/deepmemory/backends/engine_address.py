@@ -62,7 +62,8 @@ class EngineAddress:
         path = urlsplit(url).path.rstrip("/")
         place, _, name = path.rpartition("/")
         collection = unquote(name)
-        if not _NAME.fullmatch(collection) or (whole.host is not None and place) or whole.folder == Path("/"):
+        place_is_right = not place if whole.folder is None else whole.folder.parent != Path(whole.folder.anchor)
+        if not _NAME.fullmatch(collection) or not place_is_right:
             raise InputError(
                 f"a store in {whole.engine.capitalize()} is {whole.engine}://host:port/collection or "
                 f"{whole.engine}:///folder/collection, the collection named by letters, digits, '.', '_' and '-'; "
