@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from deepmemory.backends.engine_address import is_engine_url, state_folder
 from deepmemory.errors import InputError, MissingExtraError, StorageError
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def open_state(path: str | os.PathLike[str], *, storage_options: Mapping[str, st
 
     Args:
         path: a folder, ``file://...``, ``memory://``, ``s3://bucket/prefix`` (also ``gs://`` and ``az://``), or
-            ``postgresql://...?table=docs``.
+            ``postgresql://...?table=docs``; for a collection of a vector database (``chroma://...``), the folder of
+            ours that belongs to it.
         storage_options: credentials, region and endpoint of an object store, by the names that LanceDB takes;
             what is absent is taken from the usual environment variables.
 
@@ -109,6 +111,8 @@ def open_state(path: str | os.PathLike[str], *, storage_options: Mapping[str, st
         return FolderState(unquote(urlsplit(text).path))
     if scheme == "memory":
         return MemoryState()
+    if is_engine_url(text):
+        return FolderState(state_folder(text))
     if scheme in _OBJECT_SCHEMES and rest.strip("/"):
         return ObjectState(text, storage_options=storage_options)
     if scheme in _POSTGRES_SCHEMES:
@@ -116,8 +120,9 @@ def open_state(path: str | os.PathLike[str], *, storage_options: Mapping[str, st
 
         return PostgresState(text)
     raise InputError(
-        "a store is a folder, memory://, an object store such as s3://bucket/prefix, or a table such as "
-        f"postgresql://user@host/database?table=docs; {text!r} is none of them"
+        "a store is a folder, memory://, an object store such as s3://bucket/prefix, a table such as "
+        f"postgresql://user@host/database?table=docs, or a collection such as chroma://host:port/name; {text!r} is "
+        "none of them"
     )
 
 

@@ -43,11 +43,16 @@ class Capabilities:
         full_text: ranks documents by their words (`Backend.search_text`).
         persistent: what was added is there again after the process ends, even by ``kill -9``.
         concurrent_writers: several processes may write at once and lose nothing.
+        snapshots: `Backend.batches` gives the collection as it was when the iteration began; otherwise a document
+            that is there all the while comes exactly once, and one that is changed meanwhile comes or not.
+        atomic_rows: up to how many documents one `Backend.upsert` adds all or none; None where it is any number.
     """
 
     full_text: bool
     persistent: bool
     concurrent_writers: bool
+    snapshots: bool = True
+    atomic_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,8 @@ class Backend(ABC):
     def upsert(self, documents: Sequence[Document], vectors: VectorArray) -> None:
         """Add documents, replacing those whose id exists: all of them or, where it raises, none.
 
-        On return they are kept and are found, by this process and by others.
+        On return they are kept and are found, by this process and by others. Of more documents than
+        `Capabilities.atomic_rows`, those of earlier parts stay when a later part fails.
 
         Args:
             documents: ids are distinct.

@@ -49,7 +49,13 @@ class LocalParts(StoreParts):
         record = open_or_make(self.state, chosen, create=create, distance=None if overwrite else distance)
         attached = record.attachment
         if attached is None:
-            self.backend = open_backend(path, create=create, read_only=read_only, storage_options=storage_options)
+            self.backend = open_backend(
+                path,
+                create=create,
+                read_only=read_only,
+                storage_options=storage_options,
+                distance=(distance if overwrite else None) or record.distance,
+            )
         elif overwrite:
             raise ReadOnlyError(
                 f"can't overwrite {path}: its documents are those of {attached.named}; to let go of them, delete the "

@@ -62,10 +62,12 @@ class VectorStore:
 
         Args:
             path: a folder, also one that `deepmemory.attach` made beside somebody else's collection;
-                ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); ``hub://org/name`` for a store on a Deep Memory
-                hub, whose address is in ``DEEPMEMORY_HUB_URL``; ``postgresql://user@host:port/database?table=docs``
-                for a table of PostgreSQL with pgvector, which is made where it is missing; or ``memory://`` for a
-                store that ends with this object.
+                ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); ``postgresql://user@host:port/database?table=docs``
+                for a table of PostgreSQL with pgvector, which is made where it is missing;
+                ``chroma://host:port/collection``, ``qdrant://...`` or ``milvus://...`` for a collection of a vector
+                database, with layers and jobs in a folder of ours below ``$DEEPMEMORY_STATE``; ``hub://org/name`` for a
+                store on a Deep Memory hub, whose address is in ``DEEPMEMORY_HUB_URL``; or ``memory://`` for a store that
+                ends with this object.
             embedder: turns texts into vectors: ``"local"``, ``"openai:MODEL"``, an object with ``embed_documents``
                 and ``embed_query``, or a function. By default the one on record, and ``"local"`` for a new store.
                 None where vectors are always given. On a hub, an embedder that the hub has itself works there, and
