@@ -7,12 +7,12 @@ The new model is all-MiniLM-L6-v2, whose vectors come with the collections. The 
 its own first layers with their mean pooling (``first5``, ``first3``), which make another space, and ``lsa``, TF-IDF of
 the words and a truncated SVD to 256 dimensions, which has nothing in common with it.
 
-Queries are split 60/40. Training queries are given to the map without their answers, and to Deep Memory with them; what
-is reported is recall@10 of the others. Columns: the old model alone; the maps of Drift-Adapter (Vejendla 2025), learned
-on the same pairs as it learns them, towards the old vectors: rotation, affine (full rank, closed form) and a residual
-MLP of 256 units around the rotation (AdamW, early stopping; with torch); ours from pairs alone, and with the training
-queries; Deep Memory trained on top; every document re-embedded. The last columns are ours, with queries, as a share of re-embedding, with the 95%
-bootstrap interval over test queries.
+Queries are split 60/40. Training queries are given to the map without their answers, and to Deep Memory with them;
+reported is recall@10 of the others: of the old model alone; of Drift-Adapter's maps (Vejendla 2025), which go towards
+the old vectors, from the same pairs: a rotation, an affine map (full rank, closed form) and a residual MLP of 256
+units around the rotation (AdamW, early stopping; with torch); of ours from pairs alone, and with the training queries;
+with Deep Memory on top; and with every document re-embedded. The shares are of re-embedding's recall, with their 95%
+bootstrap interval over the test queries.
 """
 
 import argparse
@@ -31,9 +31,9 @@ from deepmemory.formats import Collection, embedded_text, read_beir
 from deepmemory.metrics import judge_rows, recall
 from deepmemory.migration import Candidate, fit_map
 from deepmemory.migration.candidates import Pairs, closed_forms
+from deepmemory.synthesis.words import words_of
 from deepmemory.training import fit
 from deepmemory.transform import Layer, unit_rows
-from deepmemory.synthesis.words import words_of
 
 Matrix: TypeAlias = NDArray[np.float32]
 Vectors: TypeAlias = tuple[Matrix, Matrix]  # of documents, of queries
@@ -129,7 +129,9 @@ def residual_mlp(new: Matrix, old: Matrix, seed: int) -> Callable[[Matrix], Matr
 
     torch.manual_seed(seed)
     rotation = closed_forms(Pairs(new, old, new[:0]))[Candidate("rotation")]
-    base, x, y = (torch.from_numpy(np.ascontiguousarray(a)) for a in (new @ rotation.matrix + rotation.offset, new, old))
+    base, x, y = (
+        torch.from_numpy(np.ascontiguousarray(a)) for a in (new @ rotation.matrix + rotation.offset, new, old)
+    )
     net = torch.nn.Sequential(
         torch.nn.Linear(new.shape[1], MLP_UNITS), torch.nn.GELU(), torch.nn.Linear(MLP_UNITS, old.shape[1])
     )
@@ -187,7 +189,10 @@ def measure(collection: Collection, old: str, chosen: argparse.Namespace, seed: 
     alone = fit_map(new_pairs, old_pairs, seed=seed)
     with_queries = fit_map(new_pairs, old_pairs, query_vectors=queries[train], seed=seed)
     layer = fit(
-        with_queries.map.transform(queries[train]), old_documents, collection.relevance_by_row(train.tolist()), seed=seed
+        with_queries.map.transform(queries[train]),
+        old_documents,
+        collection.relevance_by_row(train.tolist()),
+        seed=seed,
     ).layer
     mapped = with_queries.map.transform(queries[test])
     figures = {
@@ -201,9 +206,7 @@ def measure(collection: Collection, old: str, chosen: argparse.Namespace, seed: 
     }
     if not chosen.no_mlp:
         figures["MLP"] = found(residual_mlp(new_pairs, old_pairs, seed)(queries[test]), old_documents)
-    shares = {
-        name: share(figures[name], figures["re-embedded"], seed) for name in ("+ queries", "+ Deep Memory")
-    }
+    shares = {name: share(figures[name], figures["re-embedded"], seed) for name in ("+ queries", "+ Deep Memory")}
     return {
         "collection": collection.name,
         "old": old,

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from deepmemory.data import Document, Hit
     from deepmemory.jobs import Job
     from deepmemory.memory import DeepMemory
-    from deepmemory.store import VectorStore
+    from deepmemory.store import VectorStore, migrate, rollback_migration
 
 __all__ = [
     "ArtifactError",
@@ -78,6 +78,8 @@ __all__ = [
     "TooLargeError",
     "VectorStore",
     "__version__",
+    "migrate",
+    "rollback_migration",
 ]
 
 _ROOMS = {
@@ -86,6 +88,8 @@ _ROOMS = {
     "Hit": "deepmemory.data",
     "Job": "deepmemory.jobs",
     "VectorStore": "deepmemory.store",
+    "migrate": "deepmemory.store",
+    "rollback_migration": "deepmemory.store",
 }
 
 

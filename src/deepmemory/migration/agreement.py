@@ -21,13 +21,14 @@ Matrix: TypeAlias = NDArray[np.float32]
 PerQuery: TypeAlias = NDArray[np.float64]
 
 DEPTH = 10
-MIN_QUERIES = 50
-"""Given queries judge alone from so many on; fewer judge together with the texts."""
+SHARE = 10
+MIN_QUERIES = 10
+"""Given queries judge a fold alone from so many on; fewer judge together with the texts."""
 
 
 def depth(n_documents: int) -> int:
-    """The k of agreement@k: 10, or a quarter of the documents where that is less."""
-    return max(1, min(DEPTH, n_documents // 4))
+    """The k of agreement@k: 10, or a tenth of the documents: the first ten of a few dozen say little."""
+    return max(1, min(DEPTH, n_documents // SHARE))
 
 
 @dataclass(frozen=True, eq=False)

@@ -122,7 +122,7 @@ class _Fit:
             made = MigrationMap(self._final(chosen, start, workers), affine_maps(self.pairs)[documents])
         self.done = self.total
         self._report_progress()
-        return MapResult(made, self._report(chosen, agreement, cosine, judges[0].first.shape[1]))
+        return MapResult(made, self._report(chosen, agreement, cosine, judges[0]))
 
     def _folds(self) -> list[tuple[Pairs, Pairs]]:
         """Texts with their queries to learn from and to judge by; queries too few to be divided are learned from."""
@@ -154,9 +154,7 @@ class _Fit:
         by_fold = workers.map(judged, range(len(folds)))
         return {candidate: [values[i] for values in by_fold] for i, candidate in enumerate(RANKINGS)}
 
-    def _path(
-        self, pairs: Pairs, start: Affine, candidates: Sequence[Candidate], workers: Workers
-    ) -> list[Affine]:
+    def _path(self, pairs: Pairs, start: Affine, candidates: Sequence[Candidate], workers: Workers) -> list[Affine]:
         """Each begins where the one before it, which stays nearer to the start, has ended."""
         found = [start]
         for candidate in candidates:
@@ -171,18 +169,19 @@ class _Fit:
         candidates = RANKINGS[: RANKINGS.index(chosen) + 1]
         return workers.map(lambda some: self._path(self.pairs, closed[start], some, workers)[-1], [candidates])[0]
 
-    def _report(self, chosen: Candidate, agreement: Agreement, cosine: float, k: int) -> MapReport:
+    def _report(self, chosen: Candidate, agreement: Agreement, cosine: float, judge: Judge) -> MapReport:
         judged = _nested(agreement)
         return MapReport(
             chosen=chosen,
             agreement=float(judged.mean()),
             interval=paired_interval(judged, seed=self.seed),
-            depth=k,
+            depth=judge.first.shape[1],
             document_cosine=cosine,
             candidates=tuple(_compared(candidate, values) for candidate, values in agreement.items()),
             n_pairs=len(self.pairs.new),
             n_queries=len(self.pairs.queries),
             n_judged=len(judged),
+            n_ranked=len(judge.documents),
             new_dimensions=self.pairs.new.shape[1],
             old_dimensions=self.pairs.old.shape[1],
             seed=self.seed,
@@ -242,7 +241,9 @@ def _compared(candidate: Candidate, by_fold: Sequence[PerQuery]) -> Compared:
     return Compared(candidate, float(values.mean()), float(values.std() / np.sqrt(len(values))))
 
 
-def _checked(new_vectors: ArrayLike, old_vectors: ArrayLike, query_vectors: ArrayLike | None, distance: object) -> Pairs:
+def _checked(
+    new_vectors: ArrayLike, old_vectors: ArrayLike, query_vectors: ArrayLike | None, distance: object
+) -> Pairs:
     problems: list[str] = []
 
     def checked(vectors: ArrayLike, dimensions: int | None, what: str) -> Matrix | None:

@@ -346,7 +346,8 @@ class VectorStore:
             "documents": self._parts.backend.count(),
             "dimensions": self._parts.backend.dimensions,
             "distance": self._parts.record.distance,
-            "embedder": self._parts.record.embedder,
+            "embedder": self._parts.record.query_embedder,
+            "migrated_from": self._parts.record.embedder if self._parts.record.migration is not None else None,
             "layer": self._parts.deep_memory.get_model(),
             "layers": self._parts.deep_memory.models(),
             "jobs": len(self._parts.deep_memory.list_jobs(verbose=False)),
@@ -372,7 +373,7 @@ class VectorStore:
 
     def __repr__(self) -> str:
         record = self._parts.record
-        return f"VectorStore({self.path!r}, embedder={record.embedder!r}, distance={record.distance!r})"
+        return f"VectorStore({self.path!r}, embedder={record.query_embedder!r}, distance={record.distance!r})"
 
     def _refuse_if_read_only(self, action: str) -> None:
         if self._read_only:
@@ -381,10 +382,10 @@ class VectorStore:
     def _refuse_if_no_embedder(self, otherwise: str) -> None:
         if self._parts.embedder is not None:
             return
-        if self._parts.record.embedder is not None:
+        if (name := self._parts.record.query_embedder) is not None:
             raise InputError(
-                f"{self.path} is filled by {self._parts.record.embedder}, which is not named but given: open it with "
-                f"embedder=..., or give {otherwise}"
+                f"{self.path} is filled by {name}, which is not named but given: open it with embedder=..., or give "
+                f"{otherwise}"
             )
         raise InputError(f"{self.path} has no embedder: give {otherwise}")
 
