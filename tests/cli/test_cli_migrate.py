@@ -28,15 +28,19 @@ def test_a_walk_there_and_back(deepmemory, store, ask, other, contents):
     assert (tried.code, tried.err) == (0, "")
     assert "The store is as it was: this was a dry run." in words(tried.out)
     assert {name: data for name, data in contents(store).items() if "sqlite" not in name} == before
-    done = deepmemory("migrate", "--embedder", "openai:turned", "--queries", train, "--documents", "mapped", "--json")
+    done = deepmemory("migrate", "--embedder", "openai:turned", "--queries", train, "--json")
     assert done.code == 0, done.err
     assert done.json["migrated"]
+    assert done.json["documents"] == "mapped"  # the endpoint has no openai:words any more
+    assert done.json["comparison"]["old"] is None
     assert (done.json["map"]["new_dimensions"], done.json["map"]["old_dimensions"]) == (40, 32)
     assert done.json["map"]["n_queries"] == 40
     assert deepmemory("info", "--json").json["embedder"] == "openai:turned"
     assert deepmemory("search", "term3 term4", "--json").code == 0
     again = deepmemory("migrate", "--embedder", "openai:turned")
     assert again.code == 1
+    refused = deepmemory("migrate", "--rollback", "--dry-run")
+    assert refused.code == 1
     assert "already: go back first" in again.err
     back = deepmemory("migrate", "--rollback")
     assert back.code == 0

@@ -1,6 +1,5 @@
 """The old model, the new one over the old vectors, and re-embedding, on the same queries and the same documents."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from deepmemory.backends.base import Backend, Distance
 from deepmemory.data import LabelledQueries
 from deepmemory.embedders import Embedder
-from deepmemory.errors import EmbedderError, MissingExtraError
 from deepmemory.evaluation.text import interval, percent, points
 from deepmemory.metrics import judge_rows, recall
 from deepmemory.migration import MigrationMap
@@ -137,10 +135,9 @@ def compare(
     mapped = found(made.transform(queries), old_documents, distance)
     re_embedded = found(queries, new_documents, "cosine")
     lift = None
-    with contextlib.suppress(EmbedderError, MissingExtraError):  # it may be why they leave it that it can't be had
-        if old is not None:
-            before = found(old.embed_queries(labelled.queries), old_documents, distance)
-            lift = paired_lift(before, mapped, seed=seed)
+    if old is not None:
+        before = found(old.embed_queries(labelled.queries), old_documents, distance)
+        lift = paired_lift(before, mapped, seed=seed)
     return Comparison(
         n_queries=len(labelled),
         n_documents=len(ids),

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from deepmemory.artifacts import LayerArchive
 from deepmemory.data import LabelledQueries, Relevance, check_labelled
 from deepmemory.data.text import is_list, shown, text_problem
-from deepmemory.embedders import Fingerprint
+from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.embedders.fingerprint import PROBE_TEXT
-from deepmemory.errors import CapabilityError, InputError
+from deepmemory.errors import CapabilityError, EmbedderError, EmbedderMismatchError, InputError, MissingExtraError
 from deepmemory.memory import EmbedderSpec
 from deepmemory.memory.history import History
 from deepmemory.migration import MIN_PAIRS, MapResult, encode_map, fit_map
@@ -71,7 +72,7 @@ def migrate(
         test_relevance: their answers.
         documents: how documents that are added later are embedded: ``"old"``, by the embedder that made the others, so
             that they lie exactly where they should; or ``"mapped"``, by the new one and a map, so that the old is not
-            needed any more. By default old where it can be made from its name, and mapped where it can't.
+            needed any more. By default old where it is made from its name and still answers, and mapped otherwise.
         dry_run: learn and measure, and change nothing.
         force: change over even where the new model finds less.
         seed: of the sample and of the folds; the same seed gives the same map.
@@ -164,7 +165,7 @@ class _Asked:
     queries: tuple[str, ...]
     train: LabelledQueries | None
     test: LabelledQueries | None
-    documents: DocumentsBy
+    documents: DocumentsBy | None
 
 
 def _checked(
@@ -212,14 +213,13 @@ def _checked(
     tested = labelled(*test) if test[0] is not None and test[1] is not None else None
     if problems:
         raise InputError(problems)
-    by: DocumentsBy = "old" if documents == "old" or (documents is None and parts.record.spec) else "mapped"
     return _Asked(
         pairs=int(pairs),  # type: ignore[call-overload]  # it is a number, or there would be a problem
         texts=None if texts is None else tuple(texts),  # type: ignore[arg-type]
         queries=() if train[0] is None else tuple(dict.fromkeys(train[0])),  # type: ignore[call-overload]
         train=trained,
         test=tested,
-        documents=by,
+        documents=documents,  # type: ignore[arg-type]  # as above
     )
 
 
@@ -247,6 +247,7 @@ class _Migrating:
 
     def run(self) -> MigrationResult:
         self._refuse_same_model()
+        documents = self._documents()
         sample = self._sample()
         new_pairs = self.chosen.embedder.embed_documents(sample.texts, progress=self.progress)
         queries = self.chosen.embedder.embed_queries(list(self.asked.queries)) if self.asked.queries else None
@@ -262,7 +263,7 @@ class _Migrating:
         result = MigrationResult(
             old=self.parts.record.embedder,
             new=self.chosen.embedder.name,
-            documents=self.asked.documents,
+            documents=documents,
             migrated=False,
             reason=self._reason(comparison),
             map=fitted.report,
@@ -282,12 +283,33 @@ class _Migrating:
                 "there is nothing to migrate"
             )
 
+    @cached_property
+    def _old(self) -> Embedder | None:
+        """The old embedder; None where it doesn't answer any more, which may be why the store is to leave it."""
+        try:
+            if self.parts.embedder is not None:
+                self.parts.embedder.embed_documents([PROBE_TEXT])
+        except (EmbedderError, EmbedderMismatchError, MissingExtraError):
+            return None
+        return self.parts.embedder
+
+    def _documents(self) -> DocumentsBy:
+        by_name = self.parts.record.spec is not None
+        if self.asked.documents == "old" and self._old is None:
+            raise InputError(
+                f"documents='old' needs {self.parts.record.embedder}, which doesn't answer: give documents='mapped'"
+            )
+        return self.asked.documents or ("old" if by_name and self._old is not None else "mapped")
+
     def _sample(self) -> Sample:
         if self.asked.texts is None:
             return draw_documents(self.parts.backend, self.asked.pairs, self.seed, self.store.path)
         texts = list(dict.fromkeys(self.asked.texts))
-        assert self.parts.embedder is not None
-        return Sample((), texts, self.parts.embedder.embed_documents(texts))
+        if self._old is None:
+            raise InputError(
+                f"texts are embedded by both models, and {self.parts.record.embedder} doesn't answer: leave them out"
+            )
+        return Sample((), texts, self._old.embed_documents(texts))
 
     def _compare(self, fitted: MapResult, sample: Sample, new_pairs: NDArray[np.float32]) -> Comparison | None:
         """Old, mapped and re-embedded on queries with answers: the test's, or else those of Deep Memory's training.
@@ -301,7 +323,7 @@ class _Migrating:
             self.parts.backend,
             labelled,
             fitted.map,
-            old=self.parts.embedder,
+            old=self._old,
             new=self.chosen.embedder,
             sample=sample,
             new_vectors=new_pairs,
@@ -338,7 +360,7 @@ class _Migrating:
             spec=self.chosen.spec,
             fingerprint=new,
             mapped=mapped,
-            documents=self.asked.documents,
+            documents=result.documents,
             layer_before=before,
         )
         changed: StoreRecord = replace(record, migration=migration)
