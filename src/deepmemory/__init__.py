@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from deepmemory.data import Document, Hit
     from deepmemory.jobs import Job
     from deepmemory.memory import DeepMemory
-    from deepmemory.store import VectorStore, attach
+    from deepmemory.store import VectorStore, attach, migrate, rollback_migration
 
 __all__ = [
     "ArtifactError",
@@ -83,6 +83,8 @@ __all__ = [
     "VectorStore",
     "__version__",
     "attach",
+    "migrate",
+    "rollback_migration",
 ]
 
 _ROOMS = {
@@ -92,6 +94,8 @@ _ROOMS = {
     "Job": "deepmemory.jobs",
     "VectorStore": "deepmemory.store",
     "attach": "deepmemory.store",
+    "migrate": "deepmemory.store",
+    "rollback_migration": "deepmemory.store",
 }
 
 

@@ -1,5 +1,6 @@
 """Deep Memory of a store on this machine: jobs in threads, and everything kept in the store's state."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -30,6 +31,8 @@ from deepmemory.state import State
 from deepmemory.transform import Layer
 
 __all__ = ["LocalDeepMemory"]
+
+_log = logging.getLogger(__name__)
 
 _LOOKUP_BATCH = 1_000
 
@@ -67,6 +70,8 @@ class LocalDeepMemory(DeepMemory):
         self._jobs = JobStore(state)
         self._archive = LayerArchive(state)
         self._history = History(state)
+        self._known_fingerprint = fingerprint or _no_fingerprint
+        self._other_queries: dict[str, bool] = {}
         self._started: list[str] = []
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
@@ -299,8 +304,30 @@ class LocalDeepMemory(DeepMemory):
             raise ArtifactError(f"layer {info.name} was trained with another embedder than the store's: {said}")
 
     def _saved_layer(self, name: str | None) -> SavedLayer | None:
-        name = self._archive.active() if name is None else name
-        return None if name is None else self._archive.load(name)
+        if name is not None:
+            return self._archive.load(name)
+        active = self._archive.active()
+        saved = None if active is None else self._archive.load(active)
+        return None if saved is not None and self._is_for_other_queries(saved.info) else saved
+
+    def _is_for_other_queries(self, info: LayerInfo) -> bool:
+        """Whether a layer was trained on another embedder's queries.
+
+        That happens where another process has moved the store to a new embedding model: this one, which goes on with
+        the old, then searches without the layer that was trained for the new.
+        """
+        if info.name not in self._other_queries:
+            ours = self._known_fingerprint() if info.embedder else None
+            is_other = ours is not None and not Fingerprint.from_dict(info.embedder or {}).matches(ours)
+            self._other_queries[info.name] = is_other
+            if is_other:
+                _log.warning(
+                    "layer %s of %s was trained on queries of another embedder than this process uses, and is left "
+                    "out; open the store anew",
+                    info.name,
+                    self._location,
+                )
+        return self._other_queries[info.name]
 
     def _trained_on(self, saved: SavedLayer | None) -> tuple[set[str] | None, tuple[str, ...]]:
         """Documents and queries that a layer was trained on; None where the documents are not known."""

@@ -16,9 +16,10 @@ from deepmemory.memory import EmbedderSpec, LocalDeepMemory
 from deepmemory.progress import Progress
 from deepmemory.retrieval import documents_of, retrieve
 from deepmemory.state import open_state
-from deepmemory.store.embedder import StoreEmbedder
+from deepmemory.store.embedder import ChosenEmbedder, StoreEmbedder
 from deepmemory.store.opening import Recorded, bind_in_state, choose_embedder, open_or_make, start_anew
 from deepmemory.store.parts import StoreParts
+from deepmemory.store.record import StoreRecord
 
 __all__ = ["LocalParts"]
 
@@ -65,13 +66,18 @@ class LocalParts(StoreParts):
             self.backend = attached.open(read_only=read_only, storage_options=storage_options)
         if overwrite:
             record = start_anew(self.state, self.backend, chosen, distance)
+        self._read_only = read_only
+        self.bind(record, chosen)
+
+    def bind(self, record: StoreRecord, chosen: ChosenEmbedder | Recorded | None) -> None:
+        """Work with an embedder from now on, and by what the record says."""
         self.record = record
         bound = bind_in_state(
             chosen,
             record,
             self.state,
             dimensions=lambda: self.backend.dimensions,
-            read_only=read_only,
+            read_only=self._read_only,
             executor=self.executor,
         )
         self.embedder: StoreEmbedder | None = bound
@@ -81,7 +87,7 @@ class LocalParts(StoreParts):
             self.state,
             distance=record.distance,
             fingerprint=bound.fingerprint if bound else None,
-            read_only=read_only,
+            read_only=self._read_only,
             executor=self.executor,
         )
 

@@ -12,6 +12,7 @@ from deepmemory.executors import Executor
 from deepmemory.memory import EmbedderSpec
 from deepmemory.state import FolderState, State
 from deepmemory.store.embedder import ChosenEmbedder, StoreEmbedder, refuse_other_embedder
+from deepmemory.store.migrated import MigratedEmbedder, bind_migrated
 from deepmemory.store.record import StoreRecord, open_record, replace_record
 
 __all__ = [
@@ -39,7 +40,7 @@ RECORDED: Final = Recorded.RECORDED
 
 DEFAULT_SPEC = "local"
 _CACHE_FILE = Path("cache") / "queries.sqlite"
-_BLOBS_OF_USE = ("layers", "layers/active", "jobs", "history")
+_BLOBS_OF_USE = ("layers", "layers/active", "jobs", "history", "migrations")
 
 
 def choose_embedder(given: EmbedderSpec | Recorded | None) -> ChosenEmbedder | Recorded | None:
@@ -121,7 +122,7 @@ def bind_in_state(
     dimensions: Callable[[], int | None],
     read_only: bool,
     executor: Executor | None = None,
-) -> StoreEmbedder | None:
+) -> StoreEmbedder | MigratedEmbedder | None:
     """The embedder of a store whose record and cache are in a state; see `bind_embedder`.
 
     Args:
@@ -138,6 +139,10 @@ def bind_in_state(
             replace_record(state, record.pinned(fingerprint, record.spec))
 
     cache_file = state.root / _CACHE_FILE if isinstance(state, FolderState) and not read_only else None
+    if record.migration is not None:
+        return bind_migrated(
+            chosen if isinstance(chosen, ChosenEmbedder) else chosen is not None, record, state, cache_file
+        )
     return bind_embedder(
         chosen,
         record,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from deepmemory.backends.base import Distance
 from deepmemory.embedders import Fingerprint
@@ -12,15 +12,64 @@ from deepmemory.errors import InputError, NewerFormatError, NotAStoreError, Stor
 from deepmemory.state import FolderState, State
 from deepmemory.store.attachment import Attachment
 
-__all__ = ["FORMAT", "RECORD_NAME", "StoreRecord", "open_record", "replace_record"]
+__all__ = ["FORMAT", "RECORD_NAME", "DocumentsBy", "Migration", "StoreRecord", "open_record", "replace_record"]
 
 FORMAT = 2
-"""The version of the layout written here; a store with a higher one is refused."""
+"""The version of the layout read here; a store with a higher one is refused."""
 
-_FORMAT_UNATTACHED = 1
-"""What is written for a store with documents of its own: versions that know of no attachment read it as well."""
+_FORMAT_PLAIN = 1
+"""What is written for a store with documents of its own whose queries go through the documents' embedder, as every
+version reads it."""
 
 RECORD_NAME = "deepmemory.json"
+
+
+DocumentsBy: TypeAlias = Literal["old", "mapped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """That queries go through another embedder than the one that made the stored vectors, and are mapped to them.
+
+    Attributes:
+        map: name of the blob that has the map.
+        embedder: name of the new embedder.
+        spec: what it can be made of again; None for an object or a function.
+        fingerprint: of the new embedder.
+        mapped: of its vectors after the map, by which saved layers are told apart.
+        documents: how documents that are added later are embedded: ``"old"``, by the embedder that made the others, or
+            ``"mapped"``, by the new one and a map.
+        layer_before: the layer that was active before, which a way back makes active again.
+        created: when, ISO 8601 in UTC.
+    """
+
+    map: str
+    embedder: str
+    spec: str | None
+    fingerprint: Fingerprint
+    mapped: Fingerprint
+    documents: DocumentsBy
+    layer_before: str | None = None
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {"fingerprint": self.fingerprint.as_dict(), "mapped": self.mapped.as_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Migration":
+        """Read what `as_dict` wrote.
+
+        Raises:
+            InputError: a fingerprint is damaged.
+            KeyError: something is missing.
+            TypeError: something has another type.
+        """
+        if values["documents"] not in get_args(DocumentsBy):
+            raise InputError(f"documents are embedded by {values['documents']!r}")
+        given = {name: values[name] for name in cls.__dataclass_fields__}
+        return cls(**{**given, **{key: Fingerprint.from_dict(given[key]) for key in ("fingerprint", "mapped")}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +83,7 @@ class StoreRecord:
         fingerprint: of that embedder; None until it has embedded something.
         created: when, ISO 8601 in UTC.
         attachment: the collection of somebody else's that has the documents; None where the store has its own.
+        migration: where queries go through another embedder by now; None where they don't.
     """
 
     distance: Distance
@@ -42,6 +92,12 @@ class StoreRecord:
     fingerprint: Fingerprint | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     attachment: Attachment | None = None
+    migration: Migration | None = None
+
+    @property
+    def query_embedder(self) -> str | None:
+        """Name of the embedder of queries; None where vectors are given."""
+        return self.embedder if self.migration is None else self.migration.embedder
 
     def pinned(self, fingerprint: Fingerprint, spec: str | None) -> "StoreRecord":
         """The same with the embedder that fills the store."""
@@ -50,7 +106,7 @@ class StoreRecord:
     def encode(self) -> bytes:
         """The bytes of the blob."""
         values = {
-            "format": _FORMAT_UNATTACHED if self.attachment is None else FORMAT,
+            "format": FORMAT if self.attachment or self.migration else _FORMAT_PLAIN,
             "distance": self.distance,
             "embedder": self.embedder,
             "spec": self.spec,
@@ -59,6 +115,8 @@ class StoreRecord:
         }
         if self.attachment is not None:
             values["attachment"] = self.attachment.as_dict()
+        if self.migration is not None:
+            values["migration"] = self.migration.as_dict()
         return json.dumps(values, indent=2, ensure_ascii=False).encode()
 
     @classmethod
@@ -90,6 +148,7 @@ class StoreRecord:
                 fingerprint=None if fingerprint is None else Fingerprint.from_dict(fingerprint),
                 created=values["created"],
                 attachment=None if attachment is None else Attachment.from_dict(attachment),
+                migration=Migration.from_dict(values["migration"]) if values.get("migration") else None,
             )
         except (KeyError, TypeError, InputError) as error:
             raise _damaged(location, str(error)) from error

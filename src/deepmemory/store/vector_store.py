@@ -62,12 +62,12 @@ class VectorStore:
 
         Args:
             path: a folder, also one that `deepmemory.attach` made beside somebody else's collection;
-                ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); ``postgresql://user@host:port/database?table=docs``
-                for a table of PostgreSQL with pgvector, which is made where it is missing;
-                ``chroma://host:port/collection``, ``qdrant://...`` or ``milvus://...`` for a collection of a vector
-                database, with layers and jobs in a folder of ours below ``$DEEPMEMORY_STATE``; ``hub://org/name`` for a
-                store on a Deep Memory hub, whose address is in ``DEEPMEMORY_HUB_URL``; or ``memory://`` for a store that
-                ends with this object.
+                ``s3://bucket/prefix`` (also ``gs://`` and ``az://``);
+                ``postgresql://user@host:port/database?table=docs`` for a table of PostgreSQL with pgvector, which is
+                made where it is missing; ``chroma://host:port/collection``, ``qdrant://...`` or ``milvus://...`` for a
+                collection of a vector database, with layers and jobs in a folder of ours below ``$DEEPMEMORY_STATE``;
+                ``hub://org/name`` for a store on a Deep Memory hub, whose address is in ``DEEPMEMORY_HUB_URL``; or
+                ``memory://`` for a store that ends with this object.
             embedder: turns texts into vectors: ``"local"``, ``"openai:MODEL"``, an object with ``embed_documents``
                 and ``embed_query``, or a function. By default the one on record, and ``"local"`` for a new store.
                 None where vectors are always given. On a hub, an embedder that the hub has itself works there, and
@@ -372,7 +372,8 @@ class VectorStore:
             "documents": self._parts.backend.count(),
             "dimensions": self._parts.backend.dimensions,
             "distance": self._parts.record.distance,
-            "embedder": self._parts.record.embedder,
+            "embedder": self._parts.record.query_embedder,
+            "migrated_from": self._parts.record.embedder if self._parts.record.migration is not None else None,
             "layer": self._parts.deep_memory.get_model(),
             "layers": self._parts.deep_memory.models(),
             "jobs": len(self._parts.deep_memory.list_jobs(verbose=False)),
@@ -398,7 +399,7 @@ class VectorStore:
 
     def __repr__(self) -> str:
         record = self._parts.record
-        return f"VectorStore({self.path!r}, embedder={record.embedder!r}, distance={record.distance!r})"
+        return f"VectorStore({self.path!r}, embedder={record.query_embedder!r}, distance={record.distance!r})"
 
     def _refuse_if_fixed(self, action: str) -> None:
         """Raise `ReadOnlyError` where the documents may not be changed; what was learned of them still may."""
@@ -414,10 +415,10 @@ class VectorStore:
     def _refuse_if_no_embedder(self, otherwise: str) -> None:
         if self._parts.embedder is not None:
             return
-        if self._parts.record.embedder is not None:
+        if (name := self._parts.record.query_embedder) is not None:
             raise InputError(
-                f"{self.path} is filled by {self._parts.record.embedder}, which is not named but given: open it with "
-                f"embedder=..., or give {otherwise}"
+                f"{self.path} is filled by {name}, which is not named but given: open it with embedder=..., or give "
+                f"{otherwise}"
             )
         raise InputError(f"{self.path} has no embedder: give {otherwise}")
 
