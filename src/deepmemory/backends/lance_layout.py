@@ -49,28 +49,28 @@ class TablePlace:
 
     @classmethod
     def of(cls, url: str, table: str) -> "TablePlace":
-        """Read an address, of a database or of a table's own folder.
-
-        Raises:
-            InputError: there is no such folder, or it is a store of ours.
-        """
+        """Read an address, of a database or of a table's own folder."""
         scheme, separator, _ = url.partition("://")
         location = url.rstrip("/")
         if not separator or scheme.lower() == "file":
-            path = Path(unquote(urlsplit(url).path) if separator else url).expanduser().absolute()
-            if not path.is_dir():
-                raise InputError(
-                    f"a LanceDB database is a folder; found {'a file' if path.exists() else 'nothing'} at {path}"
-                )
-            location = str(path)
-            if (path / _OUR_RECORD).exists():
-                raise InputError(
-                    f"{path} is a Deep Memory store, which needs no attaching: open it with VectorStore({str(path)!r})"
-                )
+            location = str(Path(unquote(urlsplit(url).path) if separator else url).expanduser().absolute())
         if location.endswith(_SUFFIX):
             location, _, name = location.removesuffix(_SUFFIX).rpartition("/")
             table = table or name
         return cls(location, table)
+
+    def check(self) -> None:
+        """Raise `InputError` where there is no such folder, or where it is a store of ours."""
+        if "://" in self.location:
+            return
+        path = Path(self.location)
+        if not path.is_dir():
+            found = "a file" if path.exists() else "nothing"
+            raise InputError(f"a LanceDB database is a folder; found {found} at {path}")
+        if (path / _OUR_RECORD).exists():
+            raise InputError(
+                f"{path} is a Deep Memory store, which needs no attaching: open it with VectorStore({str(path)!r})"
+            )
 
     @property
     def named(self) -> str:
