@@ -11,7 +11,7 @@ from deepmemory.backends.base import Backend, Distance
 from deepmemory.backends.layout import Layout
 from deepmemory.errors import InputError
 
-__all__ = ["Asked", "Engine", "engine_of"]
+__all__ = ["ADDRESSES", "Asked", "Engine", "engine_of"]
 
 _ROOM = "deepmemory.backends"
 
@@ -31,6 +31,9 @@ _MODULES = {
     "gs": "lance_attached",
     "az": "lance_attached",
 }
+
+ADDRESSES = tuple(_MODULES)
+"""How addresses of databases begin, before ``://``; a folder is LanceDB's or Deep Lake's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ def engine_of(url: str) -> Engine:
         name = "deeplake" if (folder / _DEEP_LAKE_LOG).is_dir() else "lance_attached"
     if name is None:
         raise InputError(
-            f"deepmemory.attach knows folders and addresses that begin with {', '.join(f'{s}://' for s in _MODULES)}; "
+            f"deepmemory.attach knows folders and addresses that begin with {', '.join(f'{s}://' for s in ADDRESSES)}; "
             f"found {scheme}://"
         )
     return cast("Engine", import_module(f"{_ROOM}.{name}"))

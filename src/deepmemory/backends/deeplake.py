@@ -249,7 +249,8 @@ class _Snapshot:
             return rows
         some = Conditions(ids=None, any_of=conditions.any_of)
         kept = [passing([""] * len(part), self.metadata(part), some) for part in _lists(rows)]
-        return rows[np.array([is_kept for part in kept for is_kept in part], dtype=bool)]
+        passed: NDArray[np.int64] = rows[np.array([is_kept for part in kept for is_kept in part], dtype=bool)]
+        return passed
 
 
 class DeepLakeAttached(AttachedBackend):
