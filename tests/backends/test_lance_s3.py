@@ -17,7 +17,7 @@ import pytest
 
 import deepmemory
 from deepmemory.backends import Backend, open_backend
-from deepmemory.data import Document, Hit
+from deepmemory.data import Document
 from deepmemory.errors import ReadOnlyError, StorageError
 from deepmemory.testing.backend_twins import DIMENSIONS, corpus
 
@@ -154,7 +154,8 @@ def test_a_table_of_somebody_else_in_a_bucket_is_attached(path: str, options: di
     assert path in record
     assert "aws_secret_access_key" not in record
     with deepmemory.VectorStore(tmp_path / "store", storage_options=options) as store:
-        assert store.search(embedding=vectors[4], k=1)[0] == Hit("d00004", "text number 4", documents[4].metadata, 1.0)
+        [hit] = store.search(embedding=vectors[4], k=1)
+        assert (hit.id, hit.text, hit.metadata) == ("d00004", "text number 4", documents[4].metadata)
         assert store.count({"third": 1}) == 10
         with pytest.raises(ReadOnlyError):
             store.delete(["d00004"])
