@@ -178,7 +178,7 @@ def passing(ids: Iterable[str], metadatas: Iterable[str], conditions: Conditions
     ]
 
 
-def as_metadata(values: Mapping[str, Any], written: Mapping[str, Any] | None = None) -> str:
+def as_metadata(values: Mapping[str, Any], nested: Any = None) -> str:
     """What a row has beside text and vector as metadata, in the JSON that all backends have.
 
     A null is no key, for a table's every row has every column. Numbers that aren't finite are left out as well,
@@ -186,10 +186,20 @@ def as_metadata(values: Mapping[str, Any], written: Mapping[str, Any] | None = N
 
     Args:
         values: of the columns.
-        written: what a column had as JSON, in which a null is a null; a column of the same name comes first.
+        nested: of the column of objects: one, or its JSON text, in which a null is a null. A column of the same name
+            as one of its keys comes first.
     """
     found = {key: plain for key, value in values.items() if (plain := _plain(value)) is not None}
-    return metadata_json({**(written or {}), **found})
+    inner = _written_object(nested) if isinstance(nested, str) else _plain(nested)
+    return metadata_json({**inner, **found} if isinstance(inner, dict) else found)
+
+
+def _written_object(text: str) -> Any:
+    """The JSON that a text is; None where it is none, and so no metadata."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _plain(value: Any) -> Any:

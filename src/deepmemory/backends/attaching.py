@@ -3,15 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast
+from urllib.parse import unquote
 
 from deepmemory.backends.base import Backend, Distance
 from deepmemory.backends.layout import Layout
 from deepmemory.errors import InputError
 
-__all__ = ["Asked", "Engine", "engine_of"]
+__all__ = ["ADDRESSES", "Asked", "Engine", "engine_of"]
 
 _ROOM = "deepmemory.backends"
+
+_DEEP_LAKE_LOG = "_deeplake_log"
+"""What is in the folder of every dataset of Deep Lake 4."""
 
 _MODULES = {
     "postgresql": "pgvector",
@@ -26,6 +31,9 @@ _MODULES = {
     "gs": "lance_attached",
     "az": "lance_attached",
 }
+
+ADDRESSES = tuple(_MODULES)
+"""How addresses of databases begin, before ``://``; a folder is LanceDB's or Deep Lake's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +96,11 @@ def engine_of(url: str) -> Engine:
     scheme, separator, rest = url.partition("://")
     name = _MODULES.get(scheme.lower()) if separator and rest else None
     if not separator or scheme.lower() == "file":
-        name = "lance_attached"
+        folder = Path(unquote(rest) if separator else url).expanduser()
+        name = "deeplake" if (folder / _DEEP_LAKE_LOG).is_dir() else "lance_attached"
     if name is None:
         raise InputError(
-            f"deepmemory.attach knows folders and addresses that begin with {', '.join(f'{s}://' for s in _MODULES)}; "
+            f"deepmemory.attach knows folders and addresses that begin with {', '.join(f'{s}://' for s in ADDRESSES)}; "
             f"found {scheme}://"
         )
     return cast("Engine", import_module(f"{_ROOM}.{name}"))

@@ -44,6 +44,7 @@ def recognise(url: str, asked: Asked) -> Layout:
         StorageError: the folder or bucket can't be read.
     """
     place = TablePlace.of(url, asked.collection)
+    place.check()
     return read_layout(place, asked)
 
 

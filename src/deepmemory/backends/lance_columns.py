@@ -1,9 +1,8 @@
 """What the columns of a LanceDB table that others made can be, and conditions on them as SQL."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -96,10 +95,7 @@ class Columns:
         nested = self.layout.metadata_json
         for row in range(len(rows)):
             values = {name: column[row] for name, column in zip(self._metadata, columns, strict=True)}
-            inner = values.pop(nested, None) if nested is not None else None
-            if isinstance(inner, Mapping):
-                values = {**inner, **values}
-            yield as_metadata(values, _object(inner) if isinstance(inner, str) else None)
+            yield as_metadata(values, None if nested is None else values.pop(nested))
 
     @property
     def _metadata(self) -> tuple[str, ...]:
@@ -173,15 +169,6 @@ class Columns:
 def _metadata_name(number: int) -> str:
     """Our name for one of the columns of metadata: theirs may be one of ours."""
     return f"metadata_{number}"
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    """The JSON object that a text is; None where it is something else, and so no metadata."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _fits(number: float, kind: pa.DataType) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from deepmemory.backends.lance_columns import is_id, is_metadata, is_text, is_ve
 from deepmemory.backends.lance_errors import engine_errors, is_gone
 from deepmemory.backends.lance_search import Metric, scan
 from deepmemory.backends.layout import Layout
+from deepmemory.backends.roles import Kinds, find_layout, repeated_ids
 from deepmemory.errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -32,12 +33,6 @@ _OUR_RECORD = "deepmemory.json"
 _LOOKED_AT = 1_000
 _MOST_IDS_COMPARED = 5_000_000
 _LENGTH_TOLERANCE = 1e-3
-
-# By what LangChain's LanceDB and LlamaIndex's LanceDBVectorStore call them, and then by what many do.
-_ID_NAMES = ("id", "_id", "uuid", "chunk_id", "pk")
-_TEXT_NAMES = ("text", "content", "page_content", "document", "body", "chunk")
-_VECTOR_NAMES = ("vector", "embedding", "embeddings")
-_METADATA_NAME = "metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +49,28 @@ class TablePlace:
 
     @classmethod
     def of(cls, url: str, table: str) -> "TablePlace":
-        """Read an address, of a database or of a table's own folder.
-
-        Raises:
-            InputError: there is no such folder, or it is a store of ours.
-        """
+        """Read an address, of a database or of a table's own folder."""
         scheme, separator, _ = url.partition("://")
         location = url.rstrip("/")
         if not separator or scheme.lower() == "file":
-            path = Path(unquote(urlsplit(url).path) if separator else url).expanduser().absolute()
-            if not path.is_dir():
-                raise InputError(
-                    f"a LanceDB database is a folder; found {'a file' if path.exists() else 'nothing'} at {path}"
-                )
-            location = str(path)
-            if (path / _OUR_RECORD).exists():
-                raise InputError(
-                    f"{path} is a Deep Memory store, which needs no attaching: open it with VectorStore({str(path)!r})"
-                )
+            location = str(Path(unquote(urlsplit(url).path) if separator else url).expanduser().absolute())
         if location.endswith(_SUFFIX):
             location, _, name = location.removesuffix(_SUFFIX).rpartition("/")
             table = table or name
         return cls(location, table)
+
+    def check(self) -> None:
+        """Raise `InputError` where there is no such folder, or where it is a store of ours."""
+        if "://" in self.location:
+            return
+        path = Path(self.location)
+        if not path.is_dir():
+            found = "a file" if path.exists() else "nothing"
+            raise InputError(f"a LanceDB database is a folder; found {found} at {path}")
+        if (path / _OUR_RECORD).exists():
+            raise InputError(
+                f"{path} is a Deep Memory store, which needs no attaching: open it with VectorStore({str(path)!r})"
+            )
 
     @property
     def named(self) -> str:
@@ -146,8 +141,9 @@ def read_layout(place: TablePlace, asked: Asked) -> Layout:
         if name not in names:
             raise InputError(_no_such_table(place, names))
         table = connection.open_table(name)
-        roles = _Roles(table.schema, asked, _MetadataLooks(table))
-        layout = roles.layout(name)
+        columns = {field.name: field.type for field in table.schema}
+        problems = () if asked.namespace is None else ("a LanceDB table is in no schema: leave out schema=",)
+        layout = find_layout(name, columns, _kinds(table), asked, problems)
         return _checked(table, layout, asked.distance, f"the table {name} in {place.location}")
 
 
@@ -168,104 +164,23 @@ def _no_such_table(place: TablePlace, names: Sequence[str]) -> str:
     return f"say which table in {place.location} with table=...; its tables: {there}"
 
 
-class _Roles:
-    """Which column is for what; problems are gathered, to be told together."""
-
-    def __init__(self, schema: pa.Schema, asked: Asked, is_json: Callable[[str], bool]) -> None:
-        self._schema = schema
-        self._asked = asked
-        self._is_json = is_json
-        self._problems: list[str] = []
-
-    def layout(self, collection: str) -> Layout:
-        """The layout.
-
-        Raises:
-            InputError: everything that is wrong or can't be told.
-        """
-        asked = self._asked
-        if asked.namespace is not None:
-            self._problems.append("a LanceDB table is in no schema: leave out schema=")
-        vector = self._one("vector", asked.vector, _VECTOR_NAMES, is_vector, "vectors of one length")
-        text = self._one("text", asked.text, _TEXT_NAMES, is_text, "text", taken=(asked.id, *_ID_NAMES), needed=False)
-        id = self._one("id", asked.id, _ID_NAMES, is_id, "text or whole numbers", taken=(text,))
-        nested = self._metadata_json({id, text, vector})
-        metadata = self._metadata({id, text, vector, nested})
-        if self._problems:
-            there = ", ".join(f"{field.name} ({field.type})" for field in self._schema)
-            raise InputError([f"{problem} (the columns of {collection}: {there})" for problem in self._problems])
-        assert id is not None
-        assert vector is not None
-        return Layout(collection, id=id, vector=vector, text=text, metadata=metadata, metadata_json=nested)
-
-    def _one(
-        self,
-        role: str,
-        asked: str | None,
-        usual: Sequence[str],
-        fits: Callable[[pa.DataType], bool],
-        kind: str,
-        *,
-        taken: Sequence[str | None] = (),
-        needed: bool = True,
-    ) -> str | None:
-        """The column for something: the one named, or one of the usual names, or the only one that can be."""
-        if asked is not None:
-            self._check(asked, fits, f"{role}= names a column of {kind}")
-            return asked
-        able: list[str] = [field.name for field in self._schema if fits(field.type) and "`" not in field.name]
-        usually = [name for name in usual if name in able]
-        if usually:
-            return usually[0]
-        left = [name for name in able if name not in taken]
-        if len(left) == 1:
-            return left[0]
-        if needed or left:
-            found = f"found {', '.join(left)}" if left else "found none"
-            self._problems.append(f"say with {role}= which column of {kind} is the {role}; {found}")
-        return None
-
-    def _metadata_json(self, taken: set[str | None]) -> str | None:
-        asked = self._asked
-        if asked.metadata_json is not None:
-            expected = "metadata_json= names a column of objects or of JSON text"
-            self._check(asked.metadata_json, lambda kind: pa.types.is_struct(kind) or is_text(kind), expected)
-            return asked.metadata_json
-        if asked.metadata is not None or _METADATA_NAME in taken or _METADATA_NAME not in self._schema.names:
-            return None
-        kind = self._schema.field(_METADATA_NAME).type
-        is_nested = pa.types.is_struct(kind) or (is_text(kind) and self._is_json(_METADATA_NAME))
-        return _METADATA_NAME if is_nested else None
-
-    def _metadata(self, taken: set[str | None]) -> tuple[str, ...]:
-        if self._asked.metadata is None:
-            fields = (field for field in self._schema if field.name not in taken and "`" not in field.name)
-            return tuple(field.name for field in fields if is_metadata(field.type))
-        for name in self._asked.metadata:
-            self._check(name, is_metadata, "metadata= names columns of what JSON can hold")
-        return tuple(self._asked.metadata)
-
-    def _check(self, name: str, fits: Callable[[pa.DataType], bool], expected: str) -> None:
-        if name not in self._schema.names:
-            self._problems.append(f"{expected}; there is no column {name!r}")
-        elif not fits(self._schema.field(name).type):
-            self._problems.append(f"{expected}; {name!r} is of {self._schema.field(name).type}")
-        elif "`" in name:
-            self._problems.append(f"{expected}; {name!r} has a backtick in it, which LanceDB's SQL can't name")
-
-
-class _MetadataLooks:
-    """Whether a column of text holds JSON objects."""
-
-    def __init__(self, table: "Table") -> None:
-        self._table = table
-
-    def __call__(self, column: str) -> bool:
-        rows = scan(self._table, {"value": quoted(column)}, f"{quoted(column)} IS NOT NULL").limit(1).to_arrow()
+def _kinds(table: "Table") -> Kinds[pa.DataType]:
+    def has_objects(column: str) -> bool:
+        rows = scan(table, {"value": quoted(column)}, f"{quoted(column)} IS NOT NULL").limit(1).to_arrow()
         try:
             return len(rows) == 1 and isinstance(json.loads(rows.column("value")[0].as_py()), dict)
         except ValueError:
             return False
+
+    return Kinds(
+        is_id=is_id,
+        is_text=is_text,
+        is_vector=is_vector,
+        is_metadata=is_metadata,
+        is_object=pa.types.is_struct,
+        has_objects=has_objects,
+        name_problem=lambda name: "has a backtick in it, which LanceDB's SQL can't name" if "`" in name else None,
+    )
 
 
 def _checked(table: "Table", layout: Layout, asked: Distance | None, named: str) -> Layout:
@@ -295,18 +210,9 @@ def _id_problems(table: "Table", column: str) -> list[str]:
     if table.count_rows() > _MOST_IDS_COMPARED:
         return []
     ids = scan(table, {"id": quoted(column)}).to_arrow().column("id")
-    problems = []
-    if ids.null_count:
-        problems.append(f"the column {column} is to tell documents apart, and {ids.null_count:,} rows have none")
     counted = pc.value_counts(ids.drop_null())
     often = counted.filter(pc.greater(pc.struct_field(counted, "counts"), 1))
-    if len(often):
-        value, times = often[0]["values"].as_py(), often[0]["counts"].as_py()
-        problems.append(
-            f"the column {column} is to tell documents apart, and {len(often):,} of its values are there more than "
-            f"once, such as {str(value)[:80]!r} {times} times; name another with id=, or remove what is there twice"
-        )
-    return problems
+    return repeated_ids(column, ids.null_count, [(pair["values"], pair["counts"]) for pair in often.to_pylist()])
 
 
 def _index_metric(table: "Table", column: str) -> Metric | None:

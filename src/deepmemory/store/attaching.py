@@ -20,7 +20,7 @@ from deepmemory.store.addresses import absolute_address, folder_of, remember, wi
 from deepmemory.store.attachment import Attachment
 from deepmemory.store.embedder import ChosenEmbedder
 from deepmemory.store.opening import RECORDED
-from deepmemory.store.record import RECORD_NAME, StoreRecord, open_record, replace_record
+from deepmemory.store.record import RECORD_NAME, StoreRecord, open_record, refuse_file, replace_record
 from deepmemory.store.vector_store import VectorStore
 
 __all__ = ["DEFAULT_PATH", "attach"]
@@ -207,13 +207,14 @@ def _known_record(state: State) -> StoreRecord | None:
     Raises:
         NotAStoreError: something else is there.
     """
-    if state.read(RECORD_NAME) is None and state.is_empty():
-        return None
-    record = open_record(state, None) if state.read(RECORD_NAME) is not None else None
-    if record is None:
+    refuse_file(state)
+    if state.read(RECORD_NAME) is None:
+        if state.is_empty():
+            return None
         raise NotAStoreError(
             f"{state.location} has something else in it; choose an empty or new folder for what is learned"
         )
+    record = open_record(state, None)
     if record.attachment is None:
         raise NotAStoreError(
             f"{state.location} is a store with documents of its own; choose another folder for what is attached"

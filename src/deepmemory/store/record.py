@@ -12,7 +12,16 @@ from deepmemory.errors import InputError, NewerFormatError, NotAStoreError, Stor
 from deepmemory.state import FolderState, State
 from deepmemory.store.attachment import Attachment
 
-__all__ = ["FORMAT", "RECORD_NAME", "DocumentsBy", "Migration", "StoreRecord", "open_record", "replace_record"]
+__all__ = [
+    "FORMAT",
+    "RECORD_NAME",
+    "DocumentsBy",
+    "Migration",
+    "StoreRecord",
+    "open_record",
+    "refuse_file",
+    "replace_record",
+]
 
 FORMAT = 2
 """The version of the layout read here; a store with a higher one is refused."""
@@ -172,7 +181,7 @@ def open_record(state: State, make: Callable[[], StoreRecord] | None) -> StoreRe
         NewerFormatError: it was written by a newer version.
         StoreError: the record is damaged.
     """
-    _refuse_file(state)
+    refuse_file(state)
     data = state.read(RECORD_NAME)
     if data is None:
         if make is None:
@@ -196,6 +205,7 @@ def replace_record(state: State, record: StoreRecord) -> None:
     state.write(RECORD_NAME, record.encode())
 
 
-def _refuse_file(state: State) -> None:
+def refuse_file(state: State) -> None:
+    """Raise `NotAStoreError` where a place is a file."""
     if isinstance(state, FolderState) and state.root.exists() and not state.root.is_dir():
         raise NotAStoreError(f"{state.location} is a file, and a Deep Memory store is a folder; choose another path")
