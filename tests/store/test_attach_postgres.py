@@ -75,8 +75,8 @@ def test_a_layer_is_learned_beside_langchains_table_and_nothing_in_it_changes(wr
         report = store.deep_memory.status(job, verbose=False).results
         assert report["active"]
         assert report["lift"] > 0.3
-        result = store.deep_memory.evaluate(RELEVANCE, QUERIES, top_k=[10])
-        assert result.trained["recall@10"] > result.baseline["recall@10"]
+        result = store.deep_memory.evaluate(queries=QUERIES, relevance=RELEVANCE, top_k=[10])
+        assert result.overall.metrics["recall@10"].lift > 0.3
     with VectorStore(tmp_path, embedder=synonyms.word_vectors, create=False) as store:
         assert store.deep_memory.get_model() == "v1"
         assert store.search(QUERIES[0], k=1)[0].id == RELEVANCE[0][0][0]
