@@ -77,7 +77,8 @@ class Bases:
     @property
     def are_complete(self) -> bool:
         """Whether other queries are spanned as well."""
-        return self.query.shape[0] == self.query.shape[1]
+        dimensions, rank = self.query.shape
+        return bool(rank == dimensions)
 
 
 @dataclass(frozen=True, eq=False)

@@ -184,7 +184,8 @@ class FoldScorer:
 
 def _higher(scores: Matrix, than: Matrix) -> NDArray[np.int32]:
     """How many of each row's scores are higher, ``(n,)``."""
-    return (scores > than[:, None]).sum(axis=1, dtype=np.int32)
+    counts: NDArray[np.int32] = (scores > than[:, None]).sum(axis=1, dtype=np.int32)
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
