@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from deepmemory.training.descent import Shown, descend
+from deepmemory.training.descent import Reached, descend
 
 __all__ = ["TEMPERATURE", "Bases", "Problem"]
 
@@ -170,27 +170,26 @@ class Problem:
     def solve(
         self,
         penalty: float,
-        start: Matrix,
+        start: Matrix | Reached,
         *,
-        before: Shown | None = None,
         tolerance: float,
         max_iterations: int,
         on_step: Callable[[], None],
         blocks: BlockMap = map,
-    ) -> tuple[Matrix, Shown | None]:
+    ) -> Reached:
         """Descend by L-BFGS from ``start``.
 
         Args:
             penalty: weight of ``|A|^2``, in units of one query's loss.
-            start: ``Z (rank, dim)``; the solution for a higher penalty is a good one.
-            before: what the last step towards ``start`` showed of the curvature, as for this penalty (`stiffened`).
+            start: ``Z (rank, dim)``, or where an earlier descent ended, as of this penalty (`repenalised`); the
+                solution for a higher penalty is a good one.
             tolerance: relative decrease of the loss at which to stop.
             max_iterations: steps at most.
             on_step: called before each evaluation; what it raises stops the descent.
             blocks: evaluates blocks of queries, in order; `map`, or the same on several threads.
 
         Returns:
-            ``Z (rank, dim)`` float32, and what the last step showed.
+            where it ended; its ``unknowns`` are ``Z (rank, dim)`` float32.
         """
 
         def evaluate(z: Matrix) -> tuple[float, Matrix]:
@@ -199,16 +198,15 @@ class Problem:
 
         return descend(
             evaluate,
-            start,
+            start if isinstance(start, Reached) else Reached(start, *evaluate(start)),
             self.curvature + np.float32(2 * penalty / self.n_counted),
-            before=before,
             tolerance=tolerance,
             max_iterations=max_iterations,
         )
 
-    def stiffened(self, shown: Shown | None, penalty: float, before: float) -> Shown | None:
-        """What a step at the penalty ``before`` would have shown at ``penalty``; None where nothing is known."""
-        return None if shown is None else shown.stiffened(2 * (penalty - before) / self.n_counted)
+    def repenalised(self, reached: Reached, before: float, penalty: float) -> Reached:
+        """Where a descent at the penalty ``before`` ended, as another ``penalty`` has it; without an evaluation."""
+        return reached.stiffened(2 * (penalty - before) / self.n_counted)
 
     def loss_and_gradient(self, z: Matrix, penalty: float, blocks: BlockMap = map) -> tuple[float, Matrix]:
         """The loss and its gradient by ``Z``, as in the module's text; ``blocks`` as in `solve`."""

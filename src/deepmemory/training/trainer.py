@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deepmemory.training.descent import Shown
+from deepmemory.training.descent import Reached
 from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Bases, BlockMap, Problem
 from deepmemory.training.settings import Settings
@@ -36,7 +36,7 @@ class Trainer:
         self._kind: bool | None = None
         self._problem: Problem | None = None
         self._matrix: Matrix | None = None
-        self._shown: Shown | None = None
+        self._reached: Reached | None = None
         self._penalty = 0.0
 
     def advance(
@@ -63,25 +63,29 @@ class Trainer:
         problem = self._problem_for(layer)
         if problem is None or layer.penalty is None:
             return None
-        start = problem.start if self._matrix is None else problem.solution(self._matrix)
-        z, shown = problem.solve(
+        self._reached = problem.solve(
             layer.penalty,
-            start,
-            before=problem.stiffened(self._shown, layer.penalty, self._penalty),
+            self._start(problem, layer.penalty),
             tolerance=tolerance,
             max_iterations=max_iterations,
             on_step=on_step,
             blocks=blocks,
         )
-        self._matrix, self._shown, self._penalty = problem.matrix(z), shown, layer.penalty
+        self._penalty = layer.penalty
+        self._matrix = problem.matrix(self._reached.unknowns)
         return self._matrix
+
+    def _start(self, problem: Problem, penalty: float) -> Matrix | Reached:
+        if self._reached is not None:
+            return problem.repenalised(self._reached, self._penalty, penalty)
+        return problem.start if self._matrix is None else problem.solution(self._matrix)
 
     def _problem_for(self, layer: Settings) -> Problem | None:
         if layer.has_standins != self._kind:
             self._kind = layer.has_standins
             bases = None if self._problem is None else self._problem.bases
             # the one before is let go first: at most one is held
-            self._problem, self._shown = None, None
+            self._problem, self._reached = None, None
             self._problem = self._with_standins(bases) if layer.has_standins else self._plain()
         return self._problem
 
