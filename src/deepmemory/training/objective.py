@@ -56,7 +56,10 @@ _LOGITS_BLOCK = 1 << 21
 documents."""
 
 _BLOCK_ROWS = 1024
-"""Queries in a block at most, so that a large problem has blocks for every core."""
+"""Queries in a block at most, where one thread does them all."""
+
+_SHARED_ROWS = 256
+"""The same where threads share them, so that some hundreds of queries make blocks for every core."""
 
 _SAMPLED = 500
 """Queries that the documents' covariance is taken from: it need only be about right."""
@@ -212,7 +215,8 @@ class Problem:
         """The loss and its gradient by ``Z``, as in the module's text; ``blocks`` as in `solve`."""
         gradient = np.float32(2 * penalty / self.n_counted) * z
         loss = penalty / self.n_counted * float(np.vdot(z, z))
-        step = min(_BLOCK_ROWS, max(1, _LOGITS_BLOCK // max(1, len(self.documents))))
+        rows = _BLOCK_ROWS if blocks is map else _SHARED_ROWS
+        step = min(rows, max(1, _LOGITS_BLOCK // max(1, len(self.documents))))
         parts = [slice(start, start + step) for start in range(0, len(self.queries), step)]
         for block_loss, block_gradient in blocks(lambda part: self._block(z, part), parts):
             loss += block_loss
