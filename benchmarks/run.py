@@ -14,9 +14,11 @@ HERE = Path(__file__).parent
 
 
 def run(*command: str) -> None:
-    """Run one benchmark in a process of its own."""
-    print(f"\n$ python benchmarks/{' '.join(command)}", flush=True)
-    subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]], check=True)
+    """Run one benchmark in a process of its own: a file beside this one, or a module by ``-m``."""
+    written = " ".join(command) if command[0] == "-m" else f"benchmarks/{' '.join(command)}"
+    print(f"\n$ python {written}", flush=True)
+    first = command[0] if command[0] == "-m" else str(HERE / command[0])
+    subprocess.run([sys.executable, first, *command[1:]], check=True, cwd=HERE.parent)
 
 
 def main() -> None:
@@ -26,7 +28,7 @@ def main() -> None:
     )
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{machine}, commit {commit.stdout.strip()}")
-    data = Path(os.environ.get("BENCHMARK_DATA", HERE.parent.parent / "shared" / "data"))
+    data = Path(os.environ.get("BENCHMARK_DATA", HERE.parent.parent / "shared" / "data")).resolve()
     if data.is_dir():
         seeds = os.environ.get("SEEDS", "0 1 2 3 4").split()
         run("lift.py", str(data), "--seeds", *seeds)
@@ -37,7 +39,8 @@ def main() -> None:
         for seed in ("0", "1", "2"):
             run("synthesis.py", str(data / "deeplake_docs"), "--seed", seed, "--hub")
     run("latency.py")
-    run("million.py")
+    sizes = ("--documents", "1e6", "--queries", "5e3", "--dimensions", "384")
+    run("-m", "benchmarks.scale", "--again", "--through", "store", *sizes)
 
 
 if __name__ == "__main__":

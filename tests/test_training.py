@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from deepmemory.errors import Cancelled, InputError
 from deepmemory.metrics import judge_rows, ndcg, recall
 from deepmemory.training import fit
-from deepmemory.training.descent import Shown
+from deepmemory.training.descent import Reached, Shown
 from deepmemory.training.device import Device
 from deepmemory.training.folds import document_folds, query_folds
 from deepmemory.training.labels import Labels
@@ -173,7 +173,7 @@ def test_fewer_queries_than_dimensions():
     assert result.layer.matrix.shape == (96, 96)
     labels = Labels.from_relevance(relevance, n_queries=60, n_documents=150)
     problem = plain_problem(queries, documents, labels, np.ones(60, dtype=np.float32))
-    z, _ = problem.solve(10.0, problem.start, tolerance=1e-3, max_iterations=5, on_step=lambda: None)
+    z = problem.solve(10.0, problem.start, tolerance=1e-3, max_iterations=5, on_step=lambda: None).unknowns
     assert z.shape == (60, 96)
     assert np.linalg.matrix_rank(problem.matrix(z)) <= 60
 
@@ -369,42 +369,43 @@ def test_the_gradient_agrees_with_finite_differences(seed, n):
 @settings(deadline=None, max_examples=10)
 def test_the_descent_ends_where_the_gradient_vanishes(seed, n):
     problem, _ = a_problem(seed, n)
-    z, _ = problem.solve(3.0, problem.start, tolerance=1e-9, max_iterations=200, on_step=lambda: None)
+    z = problem.solve(3.0, problem.start, tolerance=1e-9, max_iterations=200, on_step=lambda: None).unknowns
     _, at_start = problem.loss_and_gradient(problem.start, 3.0)
     _, at_end = problem.loss_and_gradient(z, 3.0)
     assert np.linalg.norm(at_end) < 0.02 * np.linalg.norm(at_start)
     np.testing.assert_allclose(problem.solution(problem.matrix(z)), z, atol=1e-5)
 
 
-def test_a_step_shows_the_same_curvature_at_another_penalty():
+def test_where_one_penalty_ended_is_known_for_another_without_an_evaluation():
     problem, rng = a_problem(3, 40)
     z = (0.05 * rng.standard_normal(problem.start.shape)).astype(np.float32)
     step = (0.01 * rng.standard_normal(z.shape)).astype(np.float32)
-    shown = {}
+    reached = {}
     for penalty in (30.0, 3.0):
-        _, before = problem.loss_and_gradient(z, penalty)
-        _, after = problem.loss_and_gradient(z + step, penalty)
-        shown[penalty] = Shown(step, after - before)
-    np.testing.assert_allclose(problem.stiffened(shown[30.0], 3.0, 30.0).change, shown[3.0].change, atol=1e-5)
-    assert problem.stiffened(Shown(step, 0 * step), 3.0, 30.0) is None  # flat, less a penalty: it would bend down
+        _, before = problem.loss_and_gradient(z - step, penalty)
+        loss, after = problem.loss_and_gradient(z, penalty)
+        reached[penalty] = Reached(z, loss, after, Shown(step, after - before))
+    found = problem.repenalised(reached[30.0], 30.0, 3.0)
+    assert found.loss == pytest.approx(reached[3.0].loss, rel=1e-5)
+    np.testing.assert_allclose(found.gradient, reached[3.0].gradient, atol=1e-5)
+    np.testing.assert_allclose(found.shown.change, reached[3.0].shown.change, atol=1e-5)
+    flat = Reached(z, 1.0, z, Shown(step, 1e-6 * step))
+    assert problem.repenalised(flat, 30.0, 3.0).shown is None  # less that penalty, it would bend down
 
 
 def test_the_path_of_penalties_needs_fewer_evaluations_than_each_penalty_by_itself():
     problem, _ = a_problem(1, 40)
     counted = []
 
-    def solved(penalty, start, before):
-        return problem.solve(
-            penalty, start, before=before, tolerance=1e-6, max_iterations=50, on_step=lambda: counted.append(penalty)
-        )
+    def solved(penalty, start):
+        return problem.solve(penalty, start, tolerance=1e-6, max_iterations=50, on_step=lambda: counted.append(penalty))
 
-    z, shown = solved(30.0, problem.start, None)
-    along, _ = solved(3.0, z, problem.stiffened(shown, 3.0, 30.0))
+    along = solved(3.0, problem.repenalised(solved(30.0, problem.start), 30.0, 3.0))
     n_along = counted.count(3.0)
-    alone, _ = solved(3.0, problem.start, None)
+    alone = solved(3.0, problem.start)
     assert n_along < counted.count(3.0) - n_along
-    losses = [problem.loss_and_gradient(solution, 3.0)[0] for solution in (along, alone)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert along.loss == pytest.approx(alone.loss, rel=1e-4)
+    assert along.loss == pytest.approx(problem.loss_and_gradient(along.unknowns, 3.0)[0], rel=1e-5)
 
 
 def test_the_bases_of_a_problem_do_for_one_like_it():
@@ -417,7 +418,7 @@ def test_the_bases_of_a_problem_do_for_one_like_it():
     solved = []
     for taken in (None, bases):
         problem = Problem.build(others, documents, targets[:30], bases=taken)
-        z, _ = problem.solve(3.0, problem.start, tolerance=1e-9, max_iterations=200, on_step=lambda: None)
+        z = problem.solve(3.0, problem.start, tolerance=1e-9, max_iterations=200, on_step=lambda: None).unknowns
         solved.append(problem.matrix(z))
     np.testing.assert_allclose(solved[1], solved[0], atol=5e-3)
     few = Problem.build(queries[:3], documents, targets[:3]).bases

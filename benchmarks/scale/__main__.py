@@ -1,7 +1,7 @@
 """Time, memory and lift against size.
 
     python -m benchmarks.scale [--documents 1e4,1e5,1e6] [--queries 1e2,1e3,1e4,1e5] [--dimensions 384,1536]
-                               [--through arrays,store] [--out FILE] [--keep FOLDER]
+                               [--through arrays,store] [--out FILE] [--keep FOLDER] [--again]
     python -m benchmarks.scale --report [--out FILE] [--docs docs]
 
 Results are added to a file as they come, so that a run that was cut short goes on where it ended. `--report` writes
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "scale.jsonl")
     parser.add_argument("--keep", type=Path, help="folder to keep the stores in, or to take them from")
+    parser.add_argument("--again", action="store_true", help="measure also what is in the file already")
     parser.add_argument("--report", action="store_true", help="write docs/scale-figures.md and the pictures, no more")
     parser.add_argument("--docs", type=Path, default=HERE.parents[1] / "docs")
     chosen = parser.parse_args()
@@ -45,7 +46,7 @@ def main() -> None:
         return
     sizes = product(through, chosen.dimensions, chosen.documents, chosen.queries)
     cells = [Cell(documents, queries, dimensions, way, chosen.seed) for way, dimensions, documents, queries in sizes]
-    for line in run(cells, results, keep=chosen.keep):
+    for line in run(cells, results, keep=chosen.keep, again=chosen.again):
         print(summary(line), flush=True)
 
 

@@ -51,13 +51,16 @@ class Results:
             file.write(json.dumps(line).encode() + b"\n")
 
 
-def run(cells: Iterable[Cell], results: Results, *, keep: Path | None = None) -> Iterator[dict[str, Any]]:
+def run(
+    cells: Iterable[Cell], results: Results, *, keep: Path | None = None, again: bool = False
+) -> Iterator[dict[str, Any]]:
     """Measure the cells that are missing.
 
     Args:
         cells: in an order that keeps those with the same documents together: they share a store.
         results: where to add them.
         keep: a folder for the stores, which stay there; without one each is deleted after its last cell.
+        again: measure all, also those that are not missing.
 
     Yields:
         each new line.
@@ -65,7 +68,7 @@ def run(cells: Iterable[Cell], results: Results, *, keep: Path | None = None) ->
     with TemporaryDirectory(prefix="deepmemory-scale-") as temporary:
         store: Path | None = None
         for cell in cells:
-            if results.has(cell):
+            if results.has(cell) and not again:
                 continue
             figures: dict[str, Any] = {}
             folder = (keep or Path(temporary)) / f"{cell.documents}x{cell.dimensions}-{cell.seed}"

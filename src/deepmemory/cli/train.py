@@ -91,9 +91,13 @@ def training_summary(results: "Mapping[str, Any]") -> str:
     measured = results["by_query"]["ndcg@10"]
     trusts_words = results["settings"].get("words")  # reports from before words don't say
     by_words = " It trusts words too: searches with it are full-text searches as well." if trusts_words else ""
+    n_asked, n_measured = results["n_queries"], measured["n_queries"]
+    questions = (
+        f"the {n_asked:,} questions" if n_measured == n_asked else f"{n_measured:,} of the {n_asked:,} questions"
+    )
     return (
-        f"Layer {results['layer']} is on. Measured on the {results['n_queries']:,} questions themselves, each while it "
-        f"was left out of training: nDCG@10 from {percent(measured['baseline'])} to {percent(measured['trained'])}, "
+        f"Layer {results['layer']} is on. Measured on {questions} themselves, each while it was left out of training: "
+        f"nDCG@10 from {percent(measured['baseline'])} to {percent(measured['trained'])}, "
         f"{points(measured['lift'])} points (95% interval {interval(tuple(measured['interval']))}, "
         f"{p_value(measured['p_value'])}).{by_words}"
     )

@@ -4,7 +4,7 @@ Each step divides the gradient by the curvature as the last ten steps have shown
 not show, by the given diagonal, which is scaled to the last step's. So the first step tried is nearly always the right
 one, where a descent that knows nothing of the scale spends two or three evaluations on finding it. What a step showed
 holds for another penalty as well, whose share of the curvature is known exactly; the last step of one descent thus
-gives the next, along the path of penalties, its scale.
+gives the next, along the path of penalties, its scale, and its end the next one's beginning, with nothing to evaluate.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Shown", "descend"]
+__all__ = ["Reached", "Shown", "descend"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -51,31 +51,52 @@ class Shown:
         return other if other.product > 0 else None
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Reached:
+    """Where a descent stands.
+
+    Attributes:
+        unknowns: of any shape.
+        loss: there.
+        gradient: there.
+        shown: what the last step showed, if there was one.
+    """
+
+    unknowns: Matrix
+    loss: float
+    gradient: Matrix
+    shown: Shown | None = None
+
+    def stiffened(self, by: float) -> "Reached":
+        """The same point of a loss with ``by / 2`` times the squared length of the unknowns added."""
+        z = self.unknowns
+        loss = self.loss + by / 2 * _dot(z, z)
+        shown = None if self.shown is None else self.shown.stiffened(by)
+        return Reached(z, loss, self.gradient + np.float32(by) * z, shown)
+
+
 def descend(
     loss_and_gradient: Callable[[Matrix], tuple[float, Matrix]],
-    start: Matrix,
+    start: Reached,
     curvature: Matrix,
     *,
-    before: Shown | None,
     tolerance: float,
     max_iterations: int,
-) -> tuple[Matrix, Shown | None]:
+) -> Reached:
     """Descend from ``start``.
 
     Args:
         loss_and_gradient: of unknowns of any shape.
         start: where to begin.
         curvature: about that of the loss along each unknown, above 0.
-        before: what the last step before showed, if there was one.
         tolerance: decrease of the loss, relative to the loss or to 1 where it is smaller, at which to stop.
         max_iterations: steps at most.
 
     Returns:
-        the unknowns, and what the last step showed.
+        where it ended.
     """
-    at = start
-    loss, gradient = loss_and_gradient(at)
-    shown = [] if before is None else [before]
+    at, loss, gradient = start.unknowns, start.loss, start.gradient
+    shown = [] if start.shown is None else [start.shown]
     for _ in range(max_iterations):
         direction = _direction(gradient, curvature, shown)
         slope = _dot(gradient, direction)
@@ -89,7 +110,7 @@ def descend(
             shown = [*shown[1 - REMEMBERED :], step]
         if last[1] - loss <= tolerance * max(abs(last[1]), abs(loss), 1.0):
             break
-    return at, shown[-1] if shown else None
+    return Reached(at, loss, gradient, shown[-1] if shown else None)
 
 
 def _direction(gradient: Matrix, curvature: Matrix, shown: list[Shown]) -> Matrix:

@@ -160,25 +160,36 @@ class FoldScorer:
         labelled = _Scores.at(similarity, words, slice(None), self._labelled)
         best = _best_unlabelled(similarity, words, self._labelled).rows(query)
         is_labelled, place = self._pair_is_labelled[pairs], self._pair_place[pairs]
+        seen, unseen = np.flatnonzero(is_labelled), np.flatnonzero(~is_labelled)
 
         worth, memory_of = None, None
         for settings, rank in ranks.items():
             if settings.words != worth:
                 worth, memory_of = settings.words, None
-                plain, unlabelled, alone = labelled.total(worth), best.total(worth), own.total(worth)
+                plain, alone = labelled.total(worth), own.total(worth)[unseen]
+                unlabelled = best.total(worth)
+                above_alone = 1 + _higher(unlabelled[unseen], alone)
+                unlabelled = unlabelled[seen]
             if (settings.threshold, settings.gain) != memory_of:
                 memory_of = (settings.threshold, settings.gain)
                 raised = plain
                 if settings.gain:
                     bonus = np.maximum(0, nearest - np.float32(settings.threshold))
                     raised = plain + np.float32(settings.gain) * bonus
-                others = raised[query]
-                raised_own = np.where(is_labelled, others[np.arange(len(query)), place], alone)
+                raised_own = raised[query[seen], place[seen]]
+                above_raised = 1 + _higher(raised[query[seen]], raised_own)
+                others = raised[query[unseen]]
+            # a prior moves all labelled documents alike, so it is weighed against the unlabelled alone
             prior = np.float32(settings.prior)
-            # each side's threshold on its own: (score + prior) - prior may round to less than the score itself
-            among_labelled = np.where(is_labelled, raised_own, alone - prior)[:, None]
-            among_unlabelled = np.where(is_labelled, raised_own + prior, alone)[:, None]
-            rank[pairs] = 1 + (unlabelled > among_unlabelled).sum(axis=1) + (others > among_labelled).sum(axis=1)
+            here = rank[pairs]
+            here[seen] = above_raised + _higher(unlabelled, raised_own + prior)
+            here[unseen] = above_alone + _higher(others, alone - prior)
+
+
+def _higher(scores: Matrix, than: Matrix) -> NDArray[np.int32]:
+    """How many of each row's scores are higher, ``(n,)``."""
+    counts: NDArray[np.int32] = (scores > than[:, None]).sum(axis=1, dtype=np.int32)
+    return counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deepmemory.training.descent import Shown
+from deepmemory.training.descent import Reached
 from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Bases, BlockMap, Problem
@@ -50,7 +50,7 @@ class Trainer:
         self._kind: Settings | None = None
         self._problem: Problem | None = None
         self._matrix: Matrix | None = None
-        self._shown: Shown | None = None
+        self._reached: Reached | None = None
         self._penalty = 0.0
 
     def advance(
@@ -77,18 +77,22 @@ class Trainer:
         problem = self._problem_for(layer)
         if problem is None or layer.penalty is None:
             return None
-        start = problem.start if self._matrix is None else problem.solution(self._matrix)
-        z, shown = problem.solve(
+        self._reached = problem.solve(
             layer.penalty,
-            start,
-            before=problem.stiffened(self._shown, layer.penalty, self._penalty),
+            self._start(problem, layer.penalty),
             tolerance=tolerance,
             max_iterations=max_iterations,
             on_step=on_step,
             blocks=blocks,
         )
-        self._matrix, self._shown, self._penalty = problem.matrix(z), shown, layer.penalty
+        self._penalty = layer.penalty
+        self._matrix = problem.matrix(self._reached.unknowns)
         return self._matrix
+
+    def _start(self, problem: Problem, penalty: float) -> Matrix | Reached:
+        if self._reached is not None:
+            return problem.repenalised(self._reached, self._penalty, penalty)
+        return problem.start if self._matrix is None else problem.solution(self._matrix)
 
     def _problem_for(self, layer: Settings) -> Problem | None:
         kind = replace(layer, penalty=None)
@@ -98,7 +102,7 @@ class Trainer:
                 self._matrix, bases = None, None  # what other queries taught is no place to start from
             self._kind = kind
             # the one before is let go first: at most one is held
-            self._problem, self._shown = None, None
+            self._problem, self._reached = None, None
             built = self._built(kind, bases)
             self._problem = None if built is None else built.on(self._device)
         return self._problem
