@@ -3,12 +3,11 @@
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from works import Doubled, Refusing, numbers, values
 
-from deepmemory import EngineError, InputError, MissingExtraError, VectorStore
+from deepmemory import DeepMemoryError, EngineError, InputError, MissingExtraError, VectorStore
 from deepmemory.executors import InProcessExecutor, open_executor
 from deepmemory.executors.ray import RayExecutor
 
@@ -64,21 +63,22 @@ def test_a_hub_takes_no_engine():
         VectorStore("hub://acme/docs", engine="ray")
 
 
-def test_no_cluster_at_the_address_is_said_in_a_sentence(tmp_path):
-    code = (
-        "from works import Doubled, numbers\n"
-        "from pathlib import Path\n"
-        "from deepmemory.executors.ray import RayExecutor\n"
-        "list(RayExecutor(address='ray://127.0.0.1:1').map(Doubled(Path('.')), numbers(1)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    assert "RAY_ADDRESS is 'ray://127.0.0.1:1', of Ray's client, which is not supported" in done.stderr
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (
+            "127.0.0.1:9",
+            "no Ray cluster can be joined at 127.0.0.1:9: .*refused.*; see to it, or to RAY_ADDRESS, or do",
+        ),
+        ("nowhere", "no Ray cluster can be joined at nowhere: "),
+        ("ray://127.0.0.1:1", "RAY_ADDRESS is 'ray://127.0.0.1:1', of Ray's client, which is not supported"),
+    ],
+)
+def test_no_cluster_at_the_address_is_said_in_a_sentence(tmp_path, monkeypatch, address, said):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with RayExecutor() as executor, pytest.raises(DeepMemoryError, match=said):
+        next(executor.map(Doubled(tmp_path), numbers(1)))
 
 
 def test_in_process_a_batch_is_read_when_the_result_before_was_taken(tmp_path, in_process):

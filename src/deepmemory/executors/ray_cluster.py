@@ -28,6 +28,7 @@ ADDRESS_VARIABLE = "RAY_ADDRESS"
 """Ray's own variable for the cluster to join."""
 
 _START_ATTEMPTS = 3
+_REACH_SECONDS = 10.0
 _LOOK_SECONDS = 1.0  # between two looks whether the cluster's head is there
 _ALL_PROCESSES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -90,10 +91,8 @@ class Cluster:
         if now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
-        host, _, port = self._head.rpartition(":")
         try:
-            # Asked through Ray, a head that is gone would not be answered for, but waited for.
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_LOOK_SECONDS).close()
+            _reach(self._head, _LOOK_SECONDS)
         except OSError as error:
             if now - self._seen >= self._patience:
                 raise self.gone(f"its head has not answered for {now - self._seen:.0f} seconds") from error
@@ -136,6 +135,17 @@ class Cluster:
                 _part()
 
 
+def _reach(address: str, seconds: float) -> None:
+    """Knock at ``host:port``. Asked through Ray, a head that is not there would not be answered for, but waited for.
+
+    Raises:
+        OSError: nothing answers.
+        ValueError: the address is none.
+    """
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+
+
 def _join(address: str | None, workers: int | None) -> None:
     global _is_ours, _temporary  # noqa: PLW0603  see above
     with _surroundings(is_new=False):
@@ -157,6 +167,8 @@ def _join(address: str | None, workers: int | None) -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
         with _surroundings(is_new=address is None):
+            if address not in (None, "auto", "local"):
+                _reach(str(address), _REACH_SECONDS)
             _begin(options)
     except Exception as error:  # Ray's own reasons are of many kinds, plain Exception among them
         _part()
