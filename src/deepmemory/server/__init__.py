@@ -1,7 +1,8 @@
 """The hub: stores for a team, behind HTTP, with tokens, durable training jobs and limits.
 
 Everything that it keeps is in one folder: `hub.sqlite` has organisations, tokens and the names of datasets; each
-dataset is an ordinary store in a folder of its own; the workflows that train are in `workflows.sqlite`.
+dataset is an ordinary store in a folder of its own; the workflows that train are in `workflows.sqlite`. Or a PostgreSQL
+database has all but the datasets, and several servers and workers share both.
 """
 
 from importlib import import_module
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepmemory.server.folder import HubFolder
+    from deepmemory.server.moving import move_to_database
     from deepmemory.server.registry import Registry, Scope, Token
     from deepmemory.server.serving import serve
     from deepmemory.server.settings import HubSettings
 
-__all__ = ["HubFolder", "HubSettings", "Registry", "Scope", "Token", "serve"]
+__all__ = ["HubFolder", "HubSettings", "Registry", "Scope", "Token", "move_to_database", "serve"]
 
 _HOMES = {
     "HubFolder": "deepmemory.server.folder",
@@ -21,6 +23,7 @@ _HOMES = {
     "Registry": "deepmemory.server.registry",
     "Scope": "deepmemory.server.registry",
     "Token": "deepmemory.server.registry",
+    "move_to_database": "deepmemory.server.moving",
     "serve": "deepmemory.server.serving",
 }
 
