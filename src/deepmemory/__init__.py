@@ -5,6 +5,8 @@
     job_id = store.deep_memory.train(queries=[...], relevance=[[(ids[0], 1.0)], ...])
     store.search("what does water become when it freezes?")
 
+Documents that are in a database already stay there: see `attach`.
+
 The names below are imported when first used, so that ``import deepmemory`` takes milliseconds.
 """
 
@@ -23,6 +25,7 @@ from deepmemory.errors import (
     DeepMemoryError,
     EmbedderError,
     EmbedderMismatchError,
+    EngineError,
     HubError,
     HubUnavailableError,
     IngestError,
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
     from deepmemory.data import Document, Hit
     from deepmemory.jobs import Job
     from deepmemory.memory import DeepMemory
-    from deepmemory.store import VectorStore
+    from deepmemory.store import VectorStore, attach, migrate, rollback_migration
 
 __all__ = [
     "ArtifactError",
@@ -59,6 +62,7 @@ __all__ = [
     "Document",
     "EmbedderError",
     "EmbedderMismatchError",
+    "EngineError",
     "Hit",
     "HubError",
     "HubUnavailableError",
@@ -78,6 +82,9 @@ __all__ = [
     "TooLargeError",
     "VectorStore",
     "__version__",
+    "attach",
+    "migrate",
+    "rollback_migration",
 ]
 
 _ROOMS = {
@@ -86,6 +93,9 @@ _ROOMS = {
     "Hit": "deepmemory.data",
     "Job": "deepmemory.jobs",
     "VectorStore": "deepmemory.store",
+    "attach": "deepmemory.store",
+    "migrate": "deepmemory.store",
+    "rollback_migration": "deepmemory.store",
 }
 
 

@@ -1,7 +1,7 @@
 """Measure the method on a collection of one's own: a BEIR folder in, lift on held-out queries out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,9 +13,10 @@ from scipy.sparse import csr_array
 
 from deepmemory.backends import Backend, open_backend
 from deepmemory.data import leaks, seen_documents, split_by_document, split_by_query
-from deepmemory.embedders import Embedder, resolve_embedder
+from deepmemory.embedders import Embedder, SpreadEmbedder, resolve_embedder
 from deepmemory.embedders.adapters import EmbeddingFunction, LangChainEmbeddings
 from deepmemory.errors import InputError
+from deepmemory.executors import Executor, open_executor
 from deepmemory.formats import Collection, embedded_text, read_beir
 from deepmemory.metrics import compute, judge_rows
 from deepmemory.progress import Progress
@@ -139,6 +140,7 @@ def run_benchmark(
     seed: int = 0,
     embedder: EmbedderSpec = "local",
     words: bool = True,
+    engine: str | Executor | None = None,
     progress: Progress | None = None,
 ) -> BenchmarkResult:
     """Train on one part of a collection's queries and measure on the other.
@@ -153,6 +155,7 @@ def run_benchmark(
         seed: of the split and of the fit.
         embedder: for a folder without ``embeddings.npz``.
         words: False for vectors alone.
+        engine: where a folder without ``embeddings.npz`` is embedded, as for `VectorStore`.
         progress: of the embedding, then of the fit.
 
     Raises:
@@ -161,7 +164,7 @@ def run_benchmark(
     collection = read_beir(folder)
     split = split or ("standard" if {"train", "test"} <= set(collection.splits) else "query")
     train_rows, test_rows = split_sides(collection, split, fraction=fraction, seed=seed)
-    query_vectors, document_vectors = _vectors(collection, embedder, progress)
+    query_vectors, document_vectors = _vectors(collection, embedder, engine, progress)
     lexical = _search_words(collection, document_vectors) if words else None
     train, test = (_Part.of(collection, query_vectors, lexical, rows) for rows in (train_rows, test_rows))
     result = fit(
@@ -224,13 +227,15 @@ def split_sides(
 
 
 def _vectors(
-    collection: Collection, embedder: EmbedderSpec, progress: Progress | None
+    collection: Collection, embedder: EmbedderSpec, engine: str | Executor | None, progress: Progress | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if collection.query_vectors is not None and collection.document_vectors is not None:
         return collection.query_vectors, collection.document_vectors
-    model = resolve_embedder(embedder)
-    texts = [embedded_text(document) for document in collection.documents]
-    return model.embed_queries(list(collection.queries)), model.embed_documents(texts, progress=progress)
+    executor = open_executor(engine)
+    with nullcontext() if executor is engine else executor:
+        model = SpreadEmbedder(resolve_embedder(embedder), executor)
+        texts = [embedded_text(document) for document in collection.documents]
+        return model.embed_queries(list(collection.queries)), model.embed_documents(texts, progress=progress)
 
 
 @contextmanager

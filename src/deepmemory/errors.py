@@ -24,6 +24,7 @@
     ├── ArtifactError               a saved layer is missing, truncated, altered or unknown
     ├── JobError                    a training job is unknown, or can't do what was asked in its state
     ├── IngestError                 a site or folder can't be read
+    ├── EngineError                 the workers that bulk work was given to can't be started, or are gone
     └── Cancelled                   a long operation stopped because it was asked to
 
 Messages are one clear sentence: what was expected, what was found, what to do.
@@ -42,6 +43,7 @@ __all__ = [
     "DeepMemoryError",
     "EmbedderError",
     "EmbedderMismatchError",
+    "EngineError",
     "HubError",
     "HubUnavailableError",
     "IngestError",
@@ -98,6 +100,11 @@ class MissingExtraError(DeepMemoryError, ImportError):
             f"{feature} needs an optional dependency that is not installed: pip install 'deepmemory[{extra}]'"
         )
         self.extra = extra
+        self._feature = feature
+
+    def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str]]:
+        """Of what it was made, and not of its message: workers send errors from one process to another."""
+        return type(self), (self._feature, self.extra)
 
 
 class StoreError(DeepMemoryError):
@@ -182,6 +189,10 @@ class JobError(DeepMemoryError):
 
 class IngestError(DeepMemoryError):
     """A site or folder can't be read."""
+
+
+class EngineError(DeepMemoryError):
+    """The workers that bulk work was given to can't be started, are gone, or die of it."""
 
 
 class Cancelled(DeepMemoryError):  # noqa: N818  it is a state that was asked for, not an error

@@ -12,18 +12,18 @@ have sunk so far that others from below the engine's last hit may belong above t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from deepmemory.backends.base import Backend, Distance, Filter, Ranking
+from deepmemory.backends.base import Backend, Capabilities, Distance, Filter, Ranking
 from deepmemory.backends.scoring import best_first
 from deepmemory.data import Document
 from deepmemory.transform import Layer, unit_rows
 
-__all__ = ["added_by_words", "documents_of", "lexical_scores", "retrieve"]
+__all__ = ["Searched", "added_by_words", "documents_of", "lexical_scores", "retrieve"]
 
 Vectors: TypeAlias = NDArray[np.float32]
 
@@ -35,8 +35,31 @@ MARGIN_WITH_WORDS = 40
 """The same where words have their part, which lift documents from further down; a hit more costs less than a fetch."""
 
 
+class Searched(Protocol):
+    """What a search asks of a `Backend`."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Backend.capabilities`."""
+        ...
+
+    def search(
+        self, query_vectors: Vectors, k: int, *, distance: Distance = "cosine", filter: Filter | None = None
+    ) -> list[Ranking]:
+        """See `Backend.search`."""
+        ...
+
+    def search_text(self, queries: Sequence[str], k: int, *, filter: Filter | None = None) -> list[Ranking]:
+        """See `Backend.search_text`."""
+        ...
+
+    def get_vectors(self, ids: Sequence[str], *, filter: Filter | None = None) -> dict[str, Vectors]:
+        """See `Backend.get_vectors`."""
+        ...
+
+
 def retrieve(
-    backend: Backend,
+    backend: Searched,
     query_vectors: Vectors,
     k: int,
     *,
@@ -83,7 +106,7 @@ def retrieve(
 
 
 def added_by_words(
-    backend: Backend, texts: Sequence[str] | None, layer: Layer, filter: Filter | None
+    backend: Searched, texts: Sequence[str] | None, layer: Layer, filter: Filter | None
 ) -> list[dict[str, float]]:
     """What each query's hits by words get for them, by id; empty where words have no part."""
     if layer.words is None or texts is None or not backend.capabilities.full_text:

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import lancedb
 import numpy as np
 import pytest
 
+import deepmemory
 from deepmemory.backends import Backend, open_backend
 from deepmemory.data import Document
-from deepmemory.errors import StorageError
+from deepmemory.errors import ReadOnlyError, StorageError
 from deepmemory.testing.backend_twins import DIMENSIONS, corpus
 
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
@@ -138,3 +140,22 @@ def test_a_server_that_does_not_answer(options: dict[str, str]) -> None:
     nowhere = {**options, "endpoint": f"http://127.0.0.1:{free_port()}", "client_max_retries": "0"}
     with pytest.raises(StorageError, match=r"^can't open the documents in s3://bucket/store: Connection refused$"):
         open_backend("s3://bucket/store", create=True, storage_options=nowhere)
+
+
+def test_a_table_of_somebody_else_in_a_bucket_is_attached(path: str, options: dict[str, str], tmp_path: Path) -> None:
+    documents, vectors = corpus(30)
+    rows = [
+        {"id": document.id, "text": document.text, "vector": vector.tolist(), **document.metadata}
+        for document, vector in zip(documents, vectors, strict=True)
+    ]
+    lancedb.connect(path, storage_options=options).create_table("chunks", rows)
+    deepmemory.attach(path, path=tmp_path / "store", storage_options=options).close()
+    record = (tmp_path / "store" / "deepmemory.json").read_text()
+    assert path in record
+    assert "aws_secret_access_key" not in record
+    with deepmemory.VectorStore(tmp_path / "store", storage_options=options) as store:
+        [hit] = store.search(embedding=vectors[4], k=1)
+        assert (hit.id, hit.text, hit.metadata) == ("d00004", "text number 4", documents[4].metadata)
+        assert store.count({"third": 1}) == 10
+        with pytest.raises(ReadOnlyError):
+            store.delete(["d00004"])

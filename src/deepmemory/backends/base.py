@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -43,11 +43,16 @@ class Capabilities:
         full_text: ranks documents by their words (`Backend.search_text`).
         persistent: what was added is there again after the process ends, even by ``kill -9``.
         concurrent_writers: several processes may write at once and lose nothing.
+        snapshots: `Backend.batches` gives the collection as it was when the iteration began; otherwise a document
+            that is there all the while comes exactly once, and one that is changed meanwhile comes or not.
+        atomic_rows: up to how many documents one `Backend.upsert` adds all or none; None where it is any number.
     """
 
     full_text: bool
     persistent: bool
     concurrent_writers: bool
+    snapshots: bool = True
+    atomic_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +97,17 @@ class Backend(ABC):
     def dimensions(self) -> int | None:
         """Length of the vectors; None until the first `upsert`, and after `drop`."""
 
+    @property
+    def left_out(self) -> int:
+        """Rows that an attached collection has and that are no documents here, for they have no vector."""
+        return 0
+
     @abstractmethod
     def upsert(self, documents: Sequence[Document], vectors: VectorArray) -> None:
         """Add documents, replacing those whose id exists: all of them or, where it raises, none.
 
-        On return they are kept and are found, by this process and by others.
+        On return they are kept and are found, by this process and by others. Of more documents than
+        `Capabilities.atomic_rows`, those of earlier parts stay when a later part fails.
 
         Args:
             documents: ids are distinct.
@@ -177,6 +188,13 @@ class Backend(ABC):
     @abstractmethod
     def drop(self) -> None:
         """Remove the collection altogether."""
+
+    def elsewhere(self) -> "Callable[[], Backend] | None":
+        """How another process, on this machine or another, opens the same documents for reading; it can be pickled.
+
+        None where no other can, as where they are in this process's memory: bulk searches are then done here.
+        """
+        return None
 
     def close(self) -> None:  # noqa: B027  most engines hold nothing that needs closing
         """Release what is held open; a closed backend is not used again."""

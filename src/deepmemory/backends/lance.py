@@ -2,9 +2,11 @@
 # ruff: noqa: D102  Backend documents the methods
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +28,7 @@ from deepmemory.backends.lance_errors import engine_errors, is_gone, retry_confl
 from deepmemory.backends.lance_search import VectorSearch, scan, search_words
 from deepmemory.backends.lance_upkeep import Upkeep
 from deepmemory.data import Document
-from deepmemory.errors import NotAStoreError, ReadOnlyError
+from deepmemory.errors import NotAStoreError, ReadOnlyError, StorageError
 
 if TYPE_CHECKING:
     from lancedb import DBConnection
@@ -68,6 +70,8 @@ class LanceBackend(Backend):
         """
         self._location = location
         self._read_only = read_only
+        self._storage_options = storage_options
+        self._index_threshold = index_threshold
         folder = None if "://" in location else Path(location) / f"{_TABLE}.lance"
         self._connection = self._connect(storage_options)
         self._table: Table | None = None
@@ -198,15 +202,7 @@ class LanceBackend(Backend):
         return [found.get(document_id) for document_id in ids]
 
     def get_vectors(self, ids: Sequence[str], *, filter: Filter | None = None) -> dict[str, VectorArray]:
-        conditions = read_filter(filter)
-        found = self._cache.get(ids, self._fetch_vectors)
-        allowed = [frozenset(map(lance_rows.hash_term, terms)) for terms in conditions.any_of]
-        return {
-            document_id: cached.vector
-            for document_id, cached in found.items()
-            if (conditions.ids is None or document_id in conditions.ids)
-            and not any(cached.term_hashes.isdisjoint(hashes) for hashes in allowed)
-        }
+        return self._cache.passing(ids, read_filter(filter), self._fetch_vectors)
 
     def _fetch_vectors(self, ids: Sequence[str]) -> dict[str, CachedVector]:
         found: dict[str, CachedVector] = {}
@@ -284,6 +280,29 @@ class LanceBackend(Backend):
         with self._lock:
             self._table = None
 
+    def elsewhere(self) -> Callable[[], Backend]:
+        options = None if self._storage_options is None else dict(self._storage_options)
+        return partial(_opened_elsewhere, self._location, options, self._index_threshold)
+
     def close(self) -> None:
         with self._lock:
             self._table = None
+
+
+def _opened_elsewhere(location: str, storage_options: Mapping[str, str] | None, index_threshold: int) -> LanceBackend:
+    """Open for reading what a store elsewhere has opened, and which must be here too.
+
+    Raises:
+        StorageError: it is not.
+    """
+    backend = None
+    if "://" in location or Path(location).is_dir():
+        backend = LanceBackend(
+            location, read_only=True, storage_options=storage_options, index_threshold=index_threshold
+        )
+    if backend is None or backend.dimensions is None:
+        raise StorageError(
+            f"the worker on {socket.gethostname()} doesn't find the documents in {location}: put the store where all "
+            "workers reach it under the same name, in a shared folder or a bucket"
+        )
+    return backend

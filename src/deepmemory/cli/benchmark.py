@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from deepmemory.cli.ending import interruptible
-from deepmemory.cli.options import Json, Seed, Words
+from deepmemory.cli.options import Engine, Json, Seed, Words
 from deepmemory.cli.output import print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def benchmark(
     ] = "local",
     words: Words = True,
     seed: Seed = 0,
+    engine: Engine = None,
     as_json: Json = False,
 ) -> None:
     """Measure the method on BEIR folders.
@@ -53,6 +54,7 @@ def benchmark(
                         seed=seed,
                         embedder=embedder,
                         words=words,
+                        engine=engine,
                         progress=progress,
                     )
                 )

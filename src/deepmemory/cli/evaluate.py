@@ -8,7 +8,7 @@ import typer
 
 from deepmemory.cli.ending import interruptible
 from deepmemory.cli.opening import known_ids, open_store
-from deepmemory.cli.options import DEFAULT_STORE, Json, Queries, Seed, Split, StorePath
+from deepmemory.cli.options import DEFAULT_STORE, Engine, Json, Queries, Seed, Split, StorePath
 from deepmemory.cli.output import print_json, progress_bars, wrapped
 from deepmemory.errors import InputError
 
@@ -30,8 +30,13 @@ def evaluate(
     layer: Annotated[
         str | None, typer.Option(metavar="NAME", help="A saved layer (see 'layers') instead of the active one.")
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Rank all documents instead of asking the store's index, which may miss some."),
+    ] = False,
     split: Split = None,
     seed: Seed = 0,
+    engine: Engine = None,
     store: StorePath = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
@@ -48,7 +53,7 @@ def evaluate(
     from deepmemory.report import save_report
 
     _refuse_unwritable(report)
-    with open_store(store) as opened:
+    with open_store(store, engine=engine) as opened:
         labelled = read_labelled(queries, split=split, known_ids=partial(known_ids, opened))
         with interruptible("Nothing was changed."), progress_bars("Searching") as (progress,):
             evaluation = opened.deep_memory.evaluate(
@@ -57,6 +62,7 @@ def evaluate(
                 top_k=top_k or TOP_K,
                 model=layer,
                 seed=seed,
+                exact=exact,
                 verbose=False,
                 progress=progress,
             )

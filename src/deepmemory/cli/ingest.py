@@ -1,12 +1,14 @@
 """``deepmemory ingest``: from a site or a folder to a store that can be searched."""
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deepmemory.cli.ending import interruptible
-from deepmemory.cli.options import DEFAULT_STORE, Json, StorePath
+from deepmemory.cli.opening import engine_for
+from deepmemory.cli.options import DEFAULT_STORE, Engine, Json, StorePath
 from deepmemory.cli.output import print_json, print_warning, progress_bars, shell_word
 from deepmemory.errors import IngestError
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from deepmemory.ingest import IngestOptions, IngestReport
 
 __all__ = ["ingest"]
+
+_AT_ONCE_ON_WORKERS = 8_192
+"""Chunks embedded and stored together where several workers are to have something to do."""
 
 
 def ingest(
@@ -49,6 +54,7 @@ def ingest(
         str | None,
         typer.Option(metavar="NAME", help="For a new store: local, or openai:MODEL (OPENAI_API_KEY). [local]"),
     ] = None,
+    engine: Engine = None,
     store: StorePath = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
@@ -78,7 +84,7 @@ def ingest(
     )
     for source in sources:
         _refuse_typo(source)
-    reports, documents = _ingest_all(sources, store, embedder, options)
+    reports, documents = _ingest_all(sources, store, embedder, options, engine)
     if as_json:
         print_json([report.as_dict() for report in reports])
         return
@@ -108,13 +114,17 @@ def _refuse_typo(source: str) -> None:
 
 
 def _ingest_all(
-    sources: list[str], path: str, embedder: str | None, options: "IngestOptions"
+    sources: list[str], path: str, embedder: str | None, options: "IngestOptions", engine: str | None
 ) -> "tuple[list[IngestReport], int]":
+    from deepmemory.executors import InProcessExecutor
     from deepmemory.ingest import ingest as ingest_source
     from deepmemory.store import RECORDED, VectorStore
 
     reports = []
-    with VectorStore(path, embedder=RECORDED if embedder is None else embedder) as opened:
+    chosen = RECORDED if embedder is None else embedder
+    with VectorStore(path, embedder=chosen, engine=engine_for(path, engine)) as opened:
+        if not isinstance(opened.executor, InProcessExecutor):
+            options = replace(options, at_once=_AT_ONCE_ON_WORKERS)
         for source in sources:
             with (
                 interruptible("What was stored so far is whole; the same command goes on from there."),

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 from deepmemory.cli.output import shell_word
 from deepmemory.errors import NotAStoreError
+from deepmemory.executors import ENGINE_VARIABLE
 
 if TYPE_CHECKING:
     from deepmemory.store import VectorStore
 
-__all__ = ["known_ids", "open_store"]
+__all__ = ["engine_for", "known_ids", "open_store"]
 
 _LOOKED_UP_AT_ONCE = 1_000
 
 
-def open_store(path: str, *, read_only: bool = False) -> "VectorStore":
+def open_store(path: str, *, read_only: bool = False, engine: str | None = None) -> "VectorStore":
     """The store at a path, which must be there.
 
     Raises:
@@ -24,12 +25,18 @@ def open_store(path: str, *, read_only: bool = False) -> "VectorStore":
     from deepmemory.store import VectorStore
 
     try:
-        return VectorStore(path, create=False, read_only=read_only)
+        return VectorStore(path, create=False, read_only=read_only, engine=engine_for(path, engine))
     except NotAStoreError as error:
         # On a hub, a name that is not there is made by the same command.
         if not os.path.exists(path):  # noqa: PTH110  Path.exists raises where a name is too long
             error.add_note(f"To make one: deepmemory ingest FOLDER_OR_URL --store {shell_word(path)}")
         raise
+
+
+def engine_for(path: str, engine: str | None) -> str | None:
+    """The engine for a store. A hub has its own; there a variable that holds for all stores is passed over."""
+    is_by_variable = engine is not None and engine == os.environ.get(ENGINE_VARIABLE)
+    return None if is_by_variable and path.startswith("hub:") else engine
 
 
 def known_ids(store: "VectorStore", ids: Sequence[str]) -> set[str]:

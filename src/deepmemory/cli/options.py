@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-__all__ = ["DEFAULT_STORE", "Json", "Queries", "Seed", "Split", "StorePath", "Words"]
+__all__ = ["DEFAULT_STORE", "Engine", "Json", "Queries", "Seed", "Split", "StorePath", "Words"]
 
 DEFAULT_STORE = "./deepmemory-store"
 
@@ -39,6 +39,18 @@ Split: TypeAlias = Annotated[
 Words: TypeAlias = Annotated[
     bool,
     typer.Option("--words/--no-words", help="Learn how far to trust full-text search beside the vectors, or not."),
+]
+
+Engine: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        envvar="DEEPMEMORY_ENGINE",
+        metavar="NAME",
+        help="Where bulk work is done: in-process, ray (RAY_ADDRESS, or this machine), ray:N for N workers. "
+        "[in-process]",
+        show_envvar=True,
+    ),
 ]
 
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same result.")]

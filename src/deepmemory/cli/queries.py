@@ -8,7 +8,7 @@ import typer
 
 from deepmemory.cli.ending import interruptible
 from deepmemory.cli.opening import open_store
-from deepmemory.cli.options import DEFAULT_STORE, Json, Seed, StorePath
+from deepmemory.cli.options import DEFAULT_STORE, Engine, Json, Seed, StorePath
 from deepmemory.cli.output import print_json, print_table, print_warning, progress_bars, shell_word, wrapped
 from deepmemory.errors import InputError
 
@@ -64,6 +64,7 @@ def queries(
     form: Annotated[str, typer.Option("--format", metavar="NAME", help="jsonl, beir, trec or llamaindex.")] = "jsonl",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it exists.")] = False,
     seed: Seed = 0,
+    engine: Engine = None,
     store: StorePath = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
@@ -96,7 +97,7 @@ def queries(
         "prices": _prices(price_in, price_out, budget),
     }
     model = _model(llm, timeout)
-    with open_store(store, read_only=True) as opened:
+    with open_store(store, read_only=True, engine=engine) as opened:
         if dry_run:
             _print_estimate(llm, estimate(opened, model, **asked), as_json)
             return

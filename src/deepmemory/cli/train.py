@@ -7,7 +7,7 @@ import typer
 
 from deepmemory.cli.ending import interruptible
 from deepmemory.cli.opening import known_ids, open_store
-from deepmemory.cli.options import DEFAULT_STORE, Json, Queries, Seed, Split, StorePath, Words
+from deepmemory.cli.options import DEFAULT_STORE, Engine, Json, Queries, Seed, Split, StorePath, Words
 from deepmemory.cli.output import print_json, progress_bars, wrapped
 from deepmemory.cli.records import job_record
 
@@ -23,6 +23,7 @@ def train(
     split: Split = None,
     words: Words = True,
     seed: Seed = 0,
+    engine: Engine = None,
     store: StorePath = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
@@ -39,17 +40,26 @@ def train(
 
       query,id
       "locked out, what now",ID
+
+    Questions that deepmemory queries made are marked with "made": true. They train beside real ones, which alone judge
+    what is learned.
     """
     from deepmemory.formats import read_labelled
 
-    with open_store(store) as opened:
+    with open_store(store, engine=engine) as opened:
         labelled = read_labelled(queries, split=split, known_ids=partial(known_ids, opened))
         with (
             interruptible("Training was cancelled; the store is as it was."),
             progress_bars("Training") as (progress,),
         ):
             job_id = opened.deep_memory.train(
-                labelled.queries, labelled.relevance, words=words, seed=seed, wait=True, progress=progress
+                labelled.queries,
+                labelled.relevance,
+                made=labelled.made or None,
+                words=words,
+                seed=seed,
+                wait=True,
+                progress=progress,
             )
         job = opened.deep_memory.status(job_id, verbose=False)
     if as_json:

@@ -5,6 +5,7 @@ from typing import Any
 
 from deepmemory.embedders.adapters import CallableEmbedder, EmbeddingFunction, LangChainEmbedder, LangChainEmbeddings
 from deepmemory.embedders.base import Embedder
+from deepmemory.embedders.bulk import EmbedTexts, SpreadEmbedder, embed_batches
 from deepmemory.embedders.cache import CachedEmbedder, QueryCache
 from deepmemory.embedders.fingerprint import Fingerprint
 from deepmemory.embedders.local import LocalEmbedder
@@ -14,12 +15,15 @@ from deepmemory.errors import InputError
 __all__ = [
     "CachedEmbedder",
     "CallableEmbedder",
+    "EmbedTexts",
     "Embedder",
     "Fingerprint",
     "LangChainEmbedder",
     "LocalEmbedder",
     "OpenAIEmbedder",
     "QueryCache",
+    "SpreadEmbedder",
+    "embed_batches",
     "resolve_embedder",
 ]
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,13 @@ class Embedder(ABC):
     """Turns texts into vectors; queries and documents may be treated differently by the model.
 
     Every method may be called from several threads at once.
+
+    Attributes:
+        varies_with_threads: whether the last bits of a vector may depend on how many threads NumPy, torch and their
+            like use here. Where engines work on other machines, these are given the same numbers.
     """
+
+    varies_with_threads: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -25,6 +32,16 @@ class Embedder(ABC):
     @property
     def dimensions(self) -> int | None:
         """Length of the vectors; None where that is not known before the first text is embedded."""
+        return None
+
+    @property
+    def query_map(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """What a model's vectors of queries go through before they are given: ``unit(x matrix + offset)``.
+
+        Returns:
+            the matrix ``(model's dimensions, dimensions)`` and the offset ``(dimensions,)``; None where they are given
+            as the model makes them. Exported layers take queries as the model makes them, so they hold the map.
+        """
         return None
 
     @abstractmethod

@@ -41,15 +41,17 @@ class QueryCache:
     embedded as if there were no cache, and `logging` has one warning that names the file. Texts are stored as digests.
     """
 
-    def __init__(self, path: str | Path, *, max_entries: int = 50_000) -> None:
+    def __init__(self, path: str | Path, *, max_entries: int = 50_000, at_once: int = _SLICE) -> None:
         """Name the file; it is made when the first vector is kept.
 
         Args:
             path: the file.
             max_entries: beyond it the oldest vectors are dropped (50,000 vectors of 1,536 dimensions take 300 MB).
+            at_once: queries embedded, and then kept, together; with more of them several workers have something to do.
         """
         self._path = Path(path)
         self._max_entries = max_entries
+        self._at_once = at_once
         self._readable = True
         self._writable = True
 
@@ -82,8 +84,8 @@ class QueryCache:
         distinct = list(dict.fromkeys(checked))
         vectors = self._get(fingerprint_key, distinct)
         missing = [text for text in distinct if text not in vectors]
-        for start in range(0, len(missing), _SLICE):
-            part = missing[start : start + _SLICE]
+        for start in range(0, len(missing), self._at_once):
+            part = missing[start : start + self._at_once]
             already = len(checked) - len(missing) + start
             made = embedder.embed_queries(part, progress=_offset(progress, already, len(checked)))
             fresh = dict(zip(part, made, strict=True))

@@ -40,6 +40,8 @@ class LocalEmbedder(Embedder):
     in a process. Nothing is ever downloaded.
     """
 
+    varies_with_threads = False
+
     def __init__(self) -> None:
         """Check that the model is installed.
 

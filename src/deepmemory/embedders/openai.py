@@ -3,7 +3,8 @@
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ class OpenAIEmbedder(Embedder):
     409, 429 and 5xx, a body that is cut short or no JSON), with exponential backoff and jitter or as long as the
     server asks for. Every reply is checked before it is believed.
     """
+
+    varies_with_threads = False  # nothing is computed here
 
     def __init__(
         self,
@@ -79,6 +82,19 @@ class OpenAIEmbedder(Embedder):
         self._batch_size = batch_size
         self._asked_dimensions = self._dimensions = dimensions
         self._endpoint = Endpoint(model, access, _ROUTE, timeout=timeout, max_retries=max_retries)
+        self._made_with: dict[str, Any] = {
+            "base_url": access.base_url,
+            "api_key": access.api_key,
+            "dimensions": dimensions,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "concurrency": concurrency,
+            "batch_size": batch_size,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made again elsewhere, key included: connections and locks can't be sent to another process."""
+        return partial(OpenAIEmbedder, **self._made_with), (self._model,)
 
     @property
     def name(self) -> str:

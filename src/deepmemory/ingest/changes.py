@@ -18,9 +18,6 @@ from deepmemory.progress import Progress
 
 __all__ = ["Changes"]
 
-_BATCH = 256
-"""Chunks that are embedded between two writes of the manifest."""
-
 _PAGES = 200
 """Pages between two writes, also where little of them changed."""
 
@@ -43,11 +40,15 @@ class Changes:
         removed: how many are gone.
     """
 
-    def __init__(self, target: Target, manifest: Manifest, progress: Progress | None) -> None:
-        """Take the store, what is known of it, and whom to tell of the chunks stored and known so far."""
+    def __init__(self, target: Target, manifest: Manifest, progress: Progress | None, *, at_once: int) -> None:
+        """Take the store, what is known of it, and whom to tell of the chunks stored and known so far.
+
+        Chunks are embedded, so many at once, between two writes of the manifest.
+        """
         self._target = target
         self._manifest = manifest
         self._progress = progress
+        self._at_once = at_once
         self._batch = _Batch()
         self._stored = 0
         self.added = self.updated = self.unchanged = self.removed = 0
@@ -97,7 +98,7 @@ class Changes:
 
     def _note(self, key: str, record: PageRecord | None) -> None:
         self._batch.pages[key] = record
-        if len(self._batch.added) >= _BATCH or len(self._batch.pages) >= _PAGES:
+        if len(self._batch.added) >= self._at_once or len(self._batch.pages) >= _PAGES:
             self._do()
 
     def _do(self) -> None:

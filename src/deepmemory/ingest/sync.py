@@ -40,12 +40,15 @@ class IngestOptions:
         name: under which the documents' metadata have the source; with a name of its own, a source may move to
             another host or folder and stay the same. By default the address, or the folder's full path.
         max_file_bytes: larger files of a folder are skipped.
+        at_once: chunks embedded and stored between two writes of what is known of the source; with more of them several
+            workers have something to do, and a run that is killed has more to do again.
     """
 
     crawl: CrawlOptions = field(default_factory=CrawlOptions)
     split: SplitOptions = field(default_factory=SplitOptions)
     name: str | None = None
     max_file_bytes: int = 20 * 2**20
+    at_once: int = 256
 
 
 def ingest(
@@ -81,7 +84,7 @@ def ingest(
     addresses = _addresses(source)
     name = options.name or _name_of(source, addresses)
     manifest = _manifest_of(target, name)
-    run = _Run(manifest, Changes(target, manifest, on_chunk), options, is_site=bool(addresses))
+    run = _Run(manifest, Changes(target, manifest, on_chunk, at_once=options.at_once), options, is_site=bool(addresses))
     if addresses:
         visits = crawl(addresses, options.crawl, known=dict(run.known(origin_of(addresses[0]))))
     else:

@@ -1,7 +1,9 @@
 """Deep Memory of a store on this machine: jobs in threads, and everything kept in the store's state."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,21 @@ from deepmemory.diagnosis import Diagnosis, HeldOutQueries, diagnose
 from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.errors import ArtifactError, JobError, StorageError
 from deepmemory.evaluation import Evaluation, depth_for, evaluate_rankings
+from deepmemory.executors import Executor, InProcessExecutor
 from deepmemory.explanation import Explanation, explain
+from deepmemory.exporting import QueryMap
 from deepmemory.jobs import CANCELLED, Job, JobStore
 from deepmemory.memory.deep_memory import DeepMemory, EvaluationRequest, GivenQueries
 from deepmemory.memory.history import History, HistoryEntry, data_hash
-from deepmemory.memory.ranking import rank_both
+from deepmemory.memory.ranking import rank_both, rank_both_exactly
 from deepmemory.memory.training_work import TrainingWork, embed_checked, embed_held_out
 from deepmemory.progress import Progress
 from deepmemory.state import State
 from deepmemory.transform import Layer
 
 __all__ = ["LocalDeepMemory"]
+
+_log = logging.getLogger(__name__)
 
 _LOOKUP_BATCH = 1_000
 
@@ -43,6 +49,7 @@ class LocalDeepMemory(DeepMemory):
         distance: Distance = "cosine",
         fingerprint: Callable[[], Fingerprint | None] | None = None,
         read_only: bool = False,
+        executor: Executor | None = None,
     ) -> None:
         """Put Deep Memory beside a collection of documents.
 
@@ -53,14 +60,18 @@ class LocalDeepMemory(DeepMemory):
             distance: how the store compares vectors.
             fingerprint: of the embedder, where it is known already; by default it is taken when first needed.
             read_only: refuse everything that changes the store.
+            executor: does bulk work, and is not closed here; None does it in this process.
         """
         super().__init__(embedder, location=state.location, read_only=read_only)
         self._backend = backend
         self._distance: Distance = distance
+        self._executor = executor or InProcessExecutor()
         self._fingerprint = fingerprint or self._taken_fingerprint
         self._jobs = JobStore(state)
         self._archive = LayerArchive(state)
         self._history = History(state)
+        self._known_fingerprint = fingerprint or _no_fingerprint
+        self._other_queries: dict[str, bool] = {}
         self._started: list[str] = []
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
@@ -162,6 +173,7 @@ class LocalDeepMemory(DeepMemory):
             seed=seed,
             words=words,
             provenance={"history": entry},
+            executor=self._executor,
         )
         self._started.append(job.id)
         jobs.start(self._jobs, job, work, progress=progress)
@@ -178,7 +190,8 @@ class LocalDeepMemory(DeepMemory):
             begun = time.perf_counter()
             vectors = embed_checked(given.embedder, given.labelled, self._backend.dimensions)
             seconds = time.perf_counter() - begun
-        baseline, trained = rank_both(
+        rank = partial(rank_both_exactly, executor=self._executor) if asked.exact else rank_both
+        baseline, trained = rank(
             self._backend,
             vectors,
             depth_for(asked.top_k),
@@ -222,6 +235,16 @@ class LocalDeepMemory(DeepMemory):
             seed=seed,
             progress=progress,
         )
+
+    def _exportable(self, name: str) -> tuple[SavedLayer, QueryMap | None]:
+        saved = self._archive.load(name)
+        query_map = None if self._embedder is None else self._embedder.query_map
+        if query_map is None or not saved.info.embedder:
+            return saved, None
+        # A layer from before the queries were moved to another model takes the vectors of the model before.
+        ours = self._fingerprint()
+        is_behind_it = ours is not None and Fingerprint.from_dict(saved.info.embedder).matches(ours)
+        return saved, query_map if is_behind_it else None
 
     def _job(self, job_id: str) -> Job:
         return self._jobs.get(job_id)
@@ -281,8 +304,30 @@ class LocalDeepMemory(DeepMemory):
             raise ArtifactError(f"layer {info.name} was trained with another embedder than the store's: {said}")
 
     def _saved_layer(self, name: str | None) -> SavedLayer | None:
-        name = self._archive.active() if name is None else name
-        return None if name is None else self._archive.load(name)
+        if name is not None:
+            return self._archive.load(name)
+        active = self._archive.active()
+        saved = None if active is None else self._archive.load(active)
+        return None if saved is not None and self._is_for_other_queries(saved.info) else saved
+
+    def _is_for_other_queries(self, info: LayerInfo) -> bool:
+        """Whether a layer was trained on another embedder's queries.
+
+        That happens where another process has moved the store to a new embedding model: this one, which goes on with
+        the old, then searches without the layer that was trained for the new.
+        """
+        if info.name not in self._other_queries:
+            ours = self._known_fingerprint() if info.embedder else None
+            is_other = ours is not None and not Fingerprint.from_dict(info.embedder or {}).matches(ours)
+            self._other_queries[info.name] = is_other
+            if is_other:
+                _log.warning(
+                    "layer %s of %s was trained on queries of another embedder than this process uses, and is left "
+                    "out; open the store anew",
+                    info.name,
+                    self._location,
+                )
+        return self._other_queries[info.name]
 
     def _trained_on(self, saved: SavedLayer | None) -> tuple[set[str] | None, tuple[str, ...]]:
         """Documents and queries that a layer was trained on; None where the documents are not known."""
@@ -290,7 +335,8 @@ class LocalDeepMemory(DeepMemory):
             return None, ()
         entry = self._history.read(str(saved.info.report.get("history", "")))
         if entry is not None:
-            return set(entry.labelled.labelled_ids), entry.labelled.queries
+            told = entry.labelled.asked if saved.info.report.get("n_made") else entry.labelled
+            return set(told.labelled_ids), entry.labelled.queries
         return {str(id) for id in saved.layer.document_ids} or None, ()
 
     def _training_queries(self, saved: SavedLayer) -> tuple[str, ...] | None:
@@ -298,7 +344,13 @@ class LocalDeepMemory(DeepMemory):
         entry = self._history.read(str(saved.info.report.get("history", "")))
         merged = None if entry is None else entry.labelled.merged()
         # The history of another store may have an entry of the same name, though that is hardly possible.
-        return None if merged is None or data_hash(merged) != saved.info.data_hash else merged.queries
+        if merged is None or data_hash(merged) != saved.info.data_hash:
+            return None
+        # Made queries that judged nothing are no keys either.
+        queries = merged.asked.queries if saved.info.report.get("n_made") else merged.queries
+        memory = saved.layer.memory
+        # Of very many queries a sample has trained, and which they were is not kept.
+        return queries if memory is None or len(memory.keys) == len(queries) else None
 
     def _log_evaluation(
         self, labelled: LabelledQueries, evaluation: Evaluation, saved: SavedLayer | None, asked: EvaluationRequest

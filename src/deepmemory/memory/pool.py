@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.backends.base import Backend, Distance, Ranking
+from deepmemory.backends.bulk import search_nearest
 from deepmemory.errors import StoreError
+from deepmemory.executors import Executor, InProcessExecutor
 from deepmemory.progress import Progress
 from deepmemory.training.pool import sample_of_queries
 
@@ -48,6 +50,7 @@ def gather_pool(
     seed: int,
     progress: Progress,
     by_words: Sequence[Ranking] = (),
+    executor: Executor | None = None,
 ) -> DocumentPool:
     """Gather the documents to train against.
 
@@ -64,6 +67,7 @@ def gather_pool(
         seed: draws the sample of queries.
         progress: called with (done, total).
         by_words: what each query finds by words; nothing where words have no part.
+        executor: asks the store for the nearest documents; None asks from this process.
 
     Raises:
         StoreError: a labelled document was deleted meanwhile.
@@ -74,7 +78,15 @@ def gather_pool(
         pool = _whole_store(backend, total, progress)
     else:
         sample = sample_of_queries(len(query_vectors), np.random.default_rng(seed))
-        rankings = _nearest(backend, query_vectors[sample], distance=distance, progress=progress)
+        rankings = search_nearest(
+            executor or InProcessExecutor(),
+            backend,
+            query_vectors[sample],
+            _NEAREST,
+            at_once=_SEARCH_BATCH,
+            distance=distance,
+            progress=progress,
+        )
         nearest = _best_ranked([*rankings, *(by_words[row] for row in sample.tolist() if by_words)])
         pool = _fetched(backend, sorted({*labelled_ids, *nearest}), progress)
     known = set(pool.ids)
@@ -99,17 +111,6 @@ def _whole_store(backend: Backend, total: int, progress: Progress) -> DocumentPo
         return DocumentPool((), np.empty((0, backend.dimensions or 0), dtype=np.float32))
     order = sorted(range(len(ids)), key=ids.__getitem__)
     return DocumentPool(tuple(ids[row] for row in order), np.concatenate(parts)[order])
-
-
-def _nearest(
-    backend: Backend, queries: NDArray[np.float32], *, distance: Distance, progress: Progress
-) -> list[Ranking]:
-    found: list[Ranking] = []
-    for start in range(0, len(queries), _SEARCH_BATCH):
-        progress(start, len(queries))
-        rankings = backend.search(queries[start : start + _SEARCH_BATCH], _NEAREST, distance=distance)
-        found += [Ranking(ranking.ids, ranking.scores) for ranking in rankings]  # without the documents along with them
-    return found
 
 
 def _best_ranked(rankings: Sequence[Ranking]) -> list[str]:

@@ -1,5 +1,6 @@
 """What a training job does, from queries to a saved layer."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from deepmemory.backends.base import Backend, Distance, Ranking
 from deepmemory.data import LabelledQueries, check_vectors
 from deepmemory.diagnosis import HeldOutQueries, diagnose
 from deepmemory.embedders import Embedder, Fingerprint
+from deepmemory.executors import Executor
 from deepmemory.jobs import JobRun
 from deepmemory.memory.history import data_hash
 from deepmemory.memory.pool import gather_pool
@@ -25,6 +27,9 @@ __all__ = ["Learned", "TrainingWork", "embed_checked", "embed_held_out"]
 
 _EMBEDDED, _FOUND_BY_WORDS, _GATHERED, _LOOKED_AT, _FITTED = 0.3, 0.35, 0.4, 0.45, 1.0
 _WORDS_BATCH = 50
+
+DEVICE_VARIABLE = "DEEPMEMORY_DEVICE"
+"""Names the PyTorch device on which this process's jobs train; without it they train by NumPy."""
 
 _DIAGNOSED = 500
 """Queries that are looked at in passing; `DeepMemory.diagnose` looks at more."""
@@ -45,6 +50,7 @@ class TrainingWork:
         seed: of everything that is drawn.
         words: whether to learn how far to trust full-text search, where the backend has it.
         provenance: JSON values to keep with the layer.
+        executor: does the bulk of the searches; None does it in this process.
     """
 
     backend: Backend
@@ -57,6 +63,7 @@ class TrainingWork:
     seed: int
     words: bool
     provenance: Mapping[str, Any]
+    executor: Executor | None = None
 
     def __call__(self, run: JobRun) -> Mapping[str, Any]:
         """Do it; nothing of the store changes before the job commits.
@@ -85,6 +92,7 @@ class TrainingWork:
             seed=self.seed,
             progress=run.stage("reading documents", _FOUND_BY_WORDS, _GATHERED),
             by_words=by_words,
+            executor=self.executor,
         )
         diagnosis = diagnose(
             self.backend,
@@ -102,8 +110,10 @@ class TrainingWork:
             pool.vectors,
             relevance,
             lexical_scores=lexical_scores(by_words, rows) if by_words else None,
+            made=self.labelled.made or None,
             seed=self.seed,
             distance=self.distance,
+            device=os.environ.get(DEVICE_VARIABLE) or None,
             progress=run.stage("training", _LOOKED_AT, _FITTED),
         )
         layer = result.layer.with_document_ids([pool.ids[int(row)] for row in result.layer.document_ids])

@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepmemory.server.attached import attach_dataset
     from deepmemory.server.folder import HubFolder
     from deepmemory.server.moving import move_to_database
     from deepmemory.server.registry import Registry, Scope, Token
     from deepmemory.server.serving import serve
     from deepmemory.server.settings import HubSettings
 
-__all__ = ["HubFolder", "HubSettings", "Registry", "Scope", "Token", "move_to_database", "serve"]
+__all__ = ["HubFolder", "HubSettings", "Registry", "Scope", "Token", "attach_dataset", "move_to_database", "serve"]
 
 _HOMES = {
     "HubFolder": "deepmemory.server.folder",
@@ -23,6 +24,7 @@ _HOMES = {
     "Registry": "deepmemory.server.registry",
     "Scope": "deepmemory.server.registry",
     "Token": "deepmemory.server.registry",
+    "attach_dataset": "deepmemory.server.attached",
     "move_to_database": "deepmemory.server.moving",
     "serve": "deepmemory.server.serving",
 }

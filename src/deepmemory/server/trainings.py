@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.data import LabelledQueries
-from deepmemory.errors import Cancelled, DeepMemoryError, JobError, NotAStoreError
+from deepmemory.errors import Cancelled, DeepMemoryError, JobError, NotAStoreError, StorageError
 from deepmemory.jobs import ON_REQUEST, DurableJobStore, DurableRun, EndedElsewhere, HandedOver, Job
 from deepmemory.memory.history import History
 from deepmemory.server.database import database_failures
@@ -28,7 +28,7 @@ from deepmemory.server.datasets import Dataset, Datasets
 from deepmemory.server.folder import HubFolder
 from deepmemory.server.overseer import Overseer, new_process_id
 from deepmemory.server.refusals import Refusal
-from deepmemory.server.registry import Registry
+from deepmemory.server.registry import DatasetName, Registry
 from deepmemory.server.settings import HubSettings
 from deepmemory.server.steps import Steps, layer_blob, npy, queries_blob
 
@@ -172,11 +172,14 @@ class Trainings:
     def _take_up_all(self, older_than: float = 0.0) -> None:
         known = {name.id: name for name in self._registry.list_datasets()}
         for job_id, dataset_id, _ in self._registry.open_jobs(older_than=older_than):
-            if dataset_id in known:
+            if dataset_id not in known:
+                self._registry.close_job(job_id)
+                continue
+            try:
                 with suppress(NotAStoreError):  # it is deleted at this moment
                     self._take_up(self._datasets.opened(known[dataset_id]), job_id)
-            else:
-                self._registry.close_job(job_id)
+            except StorageError as error:  # a database that a dataset is attached to is away: the hub serves the rest
+                _log.warning("training %s is put off: %s", job_id, error)
 
     def _take_up(self, dataset: Dataset, job_id: str) -> None:
         """See to it that a job that was not finished is."""
@@ -295,10 +298,10 @@ class Trainings:
             self._wait(lambda: jobs.has_ended(job_id))
         return jobs.delete(job_id)
 
-    def forget(self, dataset: Dataset) -> None:
+    def forget(self, name: DatasetName) -> None:
         """Stop every job of a dataset that is about to be emptied or deleted, whichever process is at it."""
-        mine = [job_id for job_id, dataset_id, _ in self._registry.open_jobs() if dataset_id == dataset.name.id]
-        jobs = self.jobs(dataset)
+        mine = [job_id for job_id, dataset_id, _ in self._registry.open_jobs() if dataset_id == name.id]
+        jobs = DurableJobStore(self._datasets.state(name))
         for job_id in mine:
             with suppress(JobError):
                 jobs.cancel(job_id)

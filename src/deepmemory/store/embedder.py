@@ -1,19 +1,32 @@
 """The embedder of a store: made when first needed, and held to the one that filled the store."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepmemory.embedders import CachedEmbedder, Embedder, Fingerprint, QueryCache, resolve_embedder
+from deepmemory.embedders import (
+    CachedEmbedder,
+    Embedder,
+    Fingerprint,
+    QueryCache,
+    SpreadEmbedder,
+    embed_batches,
+    resolve_embedder,
+)
+from deepmemory.embedders.bulk import QUERIES_AT_ONCE
 from deepmemory.errors import EmbedderMismatchError
+from deepmemory.executors import Executor, InProcessExecutor
 from deepmemory.memory import EmbedderSpec
 from deepmemory.progress import Progress
 
 __all__ = ["ChosenEmbedder", "StoreEmbedder", "refuse_other_embedder"]
+
+_BATCHES_AT_ONCE = 16
+"""Batches of queries that are kept together where several workers embed them."""
 
 
 class ChosenEmbedder:
@@ -56,6 +69,7 @@ class StoreEmbedder(Embedder):
         location: str,
         pin: Callable[[Fingerprint], None],
         cache_file: Path | None,
+        executor: Executor | None = None,
     ) -> None:
         """Bind an embedder to a store.
 
@@ -66,6 +80,7 @@ class StoreEmbedder(Embedder):
             location: the store, for messages.
             pin: called once with the fingerprint, where the store has none.
             cache_file: where vectors of queries are kept; None to keep none.
+            executor: embeds batches of texts; None embeds in this process.
         """
         self._name = name
         self._make = make
@@ -73,7 +88,8 @@ class StoreEmbedder(Embedder):
         self._location = location
         self._pin = pin
         self._cache_file = cache_file
-        self._ready: Embedder | None = None
+        self._executor = executor or InProcessExecutor()
+        self._ready: tuple[Embedder, Embedder] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -92,7 +108,17 @@ class StoreEmbedder(Embedder):
         Raises:
             EmbedderMismatchError: the store was filled with another embedder.
         """
-        return self._verified().embed_documents(texts, progress=progress)
+        return self._verified()[0].embed_documents(texts, progress=progress)
+
+    def embed_document_batches(
+        self, batches: Iterable[Sequence[str]], *, progress: Progress | None = None
+    ) -> Generator[NDArray[np.float32], None, None]:
+        """Embed documents batch by batch, by the store's executor; see `embed_batches`.
+
+        Raises:
+            EmbedderMismatchError: the store was filled with another embedder.
+        """
+        return embed_batches(self._executor, self._verified()[0], batches, "documents", progress=progress)
 
     def embed_queries(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Embed queries, those that are not kept from before.
@@ -100,13 +126,14 @@ class StoreEmbedder(Embedder):
         Raises:
             EmbedderMismatchError: the store was filled with another embedder.
         """
-        return self._verified().embed_queries(texts, progress=progress)
+        return self._verified()[1].embed_queries(texts, progress=progress)
 
     def fingerprint(self) -> Fingerprint | None:
         """The store's fingerprint; None before the first text was embedded for it."""
         return self._recorded
 
-    def _verified(self) -> Embedder:
+    def _verified(self) -> tuple[Embedder, Embedder]:
+        """What embeds documents, and what embeds queries."""
         with self._lock:
             if self._ready is None:
                 chosen = self._make()
@@ -115,11 +142,15 @@ class StoreEmbedder(Embedder):
                     self._recorded = chosen.fingerprint
                 else:
                     refuse_other_embedder(self._recorded, chosen.fingerprint, self._location)
-                self._ready = self._cached(chosen.embedder, self._recorded.key)
+                self._ready = (chosen.embedder, self._cached(chosen.embedder, self._recorded.key))
             return self._ready
 
     def _cached(self, embedder: Embedder, key: str) -> Embedder:
-        return embedder if self._cache_file is None else CachedEmbedder(embedder, key, QueryCache(self._cache_file))
+        spread = SpreadEmbedder(embedder, self._executor)
+        if self._cache_file is None:
+            return spread
+        batches = 1 if isinstance(self._executor, InProcessExecutor) else _BATCHES_AT_ONCE
+        return CachedEmbedder(spread, key, QueryCache(self._cache_file, at_once=batches * QUERIES_AT_ONCE))
 
 
 def refuse_other_embedder(recorded: Fingerprint, found: Fingerprint, location: str) -> None:

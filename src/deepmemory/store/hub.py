@@ -11,6 +11,7 @@ from deepmemory.backends.base import Distance, Filter
 from deepmemory.data import Document, Hit, check_vectors
 from deepmemory.embedders import Embedder, Fingerprint, resolve_embedder
 from deepmemory.errors import MissingExtraError, NotAStoreError
+from deepmemory.executors import InProcessExecutor
 from deepmemory.explanation import Explanation
 from deepmemory.hub import HubAddress, HubBackend, HubConnection, HubDataset, HubDeepMemory, HubEmbedder, HubState
 from deepmemory.hub import explain as explain_on_hub
@@ -57,6 +58,7 @@ class HubParts(StoreParts):
     ) -> None:
         """Open or make the dataset of a path; see `VectorStore`."""
         check_distance(distance)
+        self.executor = InProcessExecutor()
         given = _Given(embedder)
         self._connection = HubConnection(HubAddress.of(path, token))
         try:

@@ -1,5 +1,6 @@
 """A store that this process opens itself: in a folder, a bucket or memory."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,14 +9,17 @@ from numpy.typing import NDArray
 from deepmemory.backends import Filter, Ranking, open_backend
 from deepmemory.backends.base import Distance
 from deepmemory.data import Document, Hit, check_vectors
-from deepmemory.errors import DeepMemoryError
+from deepmemory.errors import DeepMemoryError, ReadOnlyError
+from deepmemory.executors import Executor, open_executor
 from deepmemory.explanation import Explanation
 from deepmemory.memory import EmbedderSpec, LocalDeepMemory
 from deepmemory.progress import Progress
 from deepmemory.retrieval import documents_of, retrieve
 from deepmemory.state import open_state
+from deepmemory.store.embedder import ChosenEmbedder, StoreEmbedder
 from deepmemory.store.opening import Recorded, bind_in_state, choose_embedder, open_or_make, start_anew
 from deepmemory.store.parts import StoreParts
+from deepmemory.store.record import StoreRecord
 
 __all__ = ["LocalParts"]
 
@@ -36,26 +40,55 @@ class LocalParts(StoreParts):
         distance: Distance | None,
         overwrite: bool,
         storage_options: Mapping[str, str] | None,
+        engine: str | Executor | None = None,
     ) -> None:
         """Open or make the store at a path; see `VectorStore`."""
+        self.executor = open_executor(engine)
+        self._closes_executor = self.executor is not engine
         chosen = choose_embedder(embedder)
         self.state = open_state(path, storage_options=storage_options)
         record = open_or_make(self.state, chosen, create=create, distance=None if overwrite else distance)
-        self.backend = open_backend(path, create=create, read_only=read_only, storage_options=storage_options)
+        attached = record.attachment
+        if attached is None:
+            self.backend = open_backend(
+                path,
+                create=create,
+                read_only=read_only,
+                storage_options=storage_options,
+                distance=(distance if overwrite else None) or record.distance,
+            )
+        elif overwrite:
+            raise ReadOnlyError(
+                f"can't overwrite {path}: its documents are those of {attached.named}; to let go of them, delete the "
+                "folder, which has none of them in it"
+            )
+        else:
+            self.backend = attached.open(read_only=read_only, storage_options=storage_options)
         if overwrite:
             record = start_anew(self.state, self.backend, chosen, distance)
+        self._read_only = read_only
+        self.bind(record, chosen)
+
+    def bind(self, record: StoreRecord, chosen: ChosenEmbedder | Recorded | None) -> None:
+        """Work with an embedder from now on, and by what the record says."""
         self.record = record
         bound = bind_in_state(
-            chosen, record, self.state, dimensions=lambda: self.backend.dimensions, read_only=read_only
+            chosen,
+            record,
+            self.state,
+            dimensions=lambda: self.backend.dimensions,
+            read_only=self._read_only,
+            executor=self.executor,
         )
-        self.embedder = bound
+        self.embedder: StoreEmbedder | None = bound
         self.deep_memory: LocalDeepMemory = LocalDeepMemory(
             self.backend,
             bound,
             self.state,
             distance=record.distance,
             fingerprint=bound.fingerprint if bound else None,
-            read_only=read_only,
+            read_only=self._read_only,
+            executor=self.executor,
         )
 
     def dimensions(self) -> int | None:
@@ -67,19 +100,14 @@ class LocalParts(StoreParts):
     ) -> None:
         """Store checked documents, batch by batch, embedded where no vectors are given."""
         total = len(documents)
+        if vectors is None:
+            self._add_embedded(documents, progress)
+            return
         for start in range(0, total, _ADD_BATCH):
             batch = documents[start : start + _ADD_BATCH]
-            if vectors is not None:
-                self.backend.upsert(batch, vectors[start : start + len(batch)])
-                if progress is not None:
-                    progress(start + len(batch), total)
-                continue
-            try:
-                self._add_embedded(batch, start, total, progress)
-            except DeepMemoryError as error:
-                if start:
-                    error.add_note(f"{start} of {total} documents were added before that")
-                raise
+            self.backend.upsert(batch, vectors[start : start + len(batch)])
+            if progress is not None:
+                progress(start + len(batch), total)
 
     def search(
         self,
@@ -120,16 +148,32 @@ class LocalParts(StoreParts):
         """Wait for the training jobs that were started here, and let go of the store."""
         self.deep_memory.close()
         self.backend.close()
+        if self._closes_executor:
+            self.executor.close()
 
-    def _add_embedded(self, batch: Sequence[Document], start: int, total: int, progress: Progress | None) -> None:
+    def _add_embedded(self, documents: Sequence[Document], progress: Progress | None) -> None:
+        """Store each batch as soon as it is embedded; what is stored stays, whatever happens to the next."""
         assert self.embedder is not None
+        batches = [documents[start : start + _ADD_BATCH] for start in range(0, len(documents), _ADD_BATCH)]
+        stored = 0
 
         def report(done: int, _: int) -> None:
             if progress is not None:
-                progress(start + done, total)
+                progress(stored + done, len(documents))
 
-        vectors = self.embedder.embed_documents([document.text for document in batch], progress=report)
-        self.backend.upsert(batch, check_vectors(vectors, len(batch), self.dimensions(), "the vectors made"))
+        texts = ([document.text for document in batch] for batch in batches)
+        try:
+            with contextlib.closing(self.embedder.embed_document_batches(texts, progress=report)) as made:
+                for batch, vectors in zip(batches, made, strict=True):
+                    self.backend.upsert(
+                        batch, check_vectors(vectors, len(batch), self.dimensions(), "the vectors made")
+                    )
+                    stored += len(batch)
+                    report(0, 0)
+        except DeepMemoryError as error:
+            if stored:
+                error.add_note(f"{stored} of {len(documents)} documents were added before that")
+            raise
 
     def _hits(self, rankings: Sequence[Ranking]) -> list[list[Hit]]:
         found = documents_of(self.backend, rankings)

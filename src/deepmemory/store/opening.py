@@ -8,9 +8,11 @@ from typing import Final
 from deepmemory.backends.base import Backend, Distance
 from deepmemory.embedders import Fingerprint
 from deepmemory.errors import EmbedderMismatchError, InputError
+from deepmemory.executors import Executor
 from deepmemory.memory import EmbedderSpec
 from deepmemory.state import FolderState, State
 from deepmemory.store.embedder import ChosenEmbedder, StoreEmbedder, refuse_other_embedder
+from deepmemory.store.migrated import MigratedEmbedder, bind_migrated
 from deepmemory.store.record import StoreRecord, open_record, replace_record
 
 __all__ = [
@@ -38,7 +40,7 @@ RECORDED: Final = Recorded.RECORDED
 
 DEFAULT_SPEC = "local"
 _CACHE_FILE = Path("cache") / "queries.sqlite"
-_BLOBS_OF_USE = ("layers", "layers/active", "jobs", "history")
+_BLOBS_OF_USE = ("layers", "layers/active", "jobs", "history", "migrations")
 
 
 def choose_embedder(given: EmbedderSpec | Recorded | None) -> ChosenEmbedder | Recorded | None:
@@ -119,7 +121,8 @@ def bind_in_state(
     *,
     dimensions: Callable[[], int | None],
     read_only: bool,
-) -> StoreEmbedder | None:
+    executor: Executor | None = None,
+) -> StoreEmbedder | MigratedEmbedder | None:
     """The embedder of a store whose record and cache are in a state; see `bind_embedder`.
 
     Args:
@@ -128,6 +131,7 @@ def bind_in_state(
         state: where the record is.
         dimensions: of the vectors in the store.
         read_only: write neither record nor cache.
+        executor: embeds batches of texts; None embeds in this process.
     """
 
     def pin(fingerprint: Fingerprint) -> None:
@@ -135,7 +139,19 @@ def bind_in_state(
             replace_record(state, record.pinned(fingerprint, record.spec))
 
     cache_file = state.root / _CACHE_FILE if isinstance(state, FolderState) and not read_only else None
-    return bind_embedder(chosen, record, location=state.location, dimensions=dimensions, pin=pin, cache_file=cache_file)
+    if record.migration is not None:
+        return bind_migrated(
+            chosen if isinstance(chosen, ChosenEmbedder) else chosen is not None, record, state, cache_file
+        )
+    return bind_embedder(
+        chosen,
+        record,
+        location=state.location,
+        dimensions=dimensions,
+        pin=pin,
+        cache_file=cache_file,
+        executor=executor,
+    )
 
 
 def bind_embedder(
@@ -146,6 +162,7 @@ def bind_embedder(
     dimensions: Callable[[], int | None],
     pin: Callable[[Fingerprint], None],
     cache_file: Path | None,
+    executor: Executor | None = None,
 ) -> StoreEmbedder | None:
     """The embedder to work with; None where vectors must be given.
 
@@ -158,6 +175,7 @@ def bind_embedder(
         dimensions: of the vectors in the store.
         pin: puts on record the fingerprint of the embedder that embeds the first text.
         cache_file: where vectors of queries are kept; None to keep none.
+        executor: embeds batches of texts; None embeds in this process.
 
     Raises:
         EmbedderMismatchError: the store was filled, or made to be filled, with another.
@@ -178,7 +196,9 @@ def bind_embedder(
         if record.embedder is not None:
             pin(fingerprint)
 
-    return StoreEmbedder(name, make, record.fingerprint, location=location, pin=pin_ours, cache_file=cache_file)
+    return StoreEmbedder(
+        name, make, record.fingerprint, location=location, pin=pin_ours, cache_file=cache_file, executor=executor
+    )
 
 
 def _refuse_other(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from deepmemory.backends.base import Backend, Filter
 from deepmemory.data import Document, Hit
 from deepmemory.embedders import Embedder
+from deepmemory.executors import Executor
 from deepmemory.explanation import Explanation
 from deepmemory.memory import DeepMemory
 from deepmemory.progress import Progress
@@ -27,6 +28,7 @@ class StoreParts(ABC):
         state: the small named blobs beside them.
         embedder: turns texts into the store's vectors; None where vectors are always given.
         deep_memory: trains, watches and evaluates.
+        executor: does bulk work.
     """
 
     record: StoreRecord
@@ -34,6 +36,7 @@ class StoreParts(ABC):
     state: State
     embedder: Embedder | None
     deep_memory: DeepMemory
+    executor: Executor
 
     @abstractmethod
     def dimensions(self) -> int | None:

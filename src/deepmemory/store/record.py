@@ -1,22 +1,84 @@
-"""What a store says of itself, in one blob: format, distance, embedder."""
+"""What a store says of itself, in one blob: format, distance, embedder, and what it is attached to."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from deepmemory.backends.base import Distance
 from deepmemory.embedders import Fingerprint
 from deepmemory.errors import InputError, NewerFormatError, NotAStoreError, StoreError
 from deepmemory.state import FolderState, State
+from deepmemory.store.attachment import Attachment
 
-__all__ = ["FORMAT", "RECORD_NAME", "StoreRecord", "open_record", "replace_record"]
+__all__ = [
+    "FORMAT",
+    "RECORD_NAME",
+    "DocumentsBy",
+    "Migration",
+    "StoreRecord",
+    "open_record",
+    "refuse_file",
+    "replace_record",
+]
 
-FORMAT = 1
-"""The version of the layout written here; a store with a higher one is refused."""
+FORMAT = 2
+"""The version of the layout read here; a store with a higher one is refused."""
+
+_FORMAT_PLAIN = 1
+"""What is written for a store with documents of its own whose queries go through the documents' embedder, as every
+version reads it."""
 
 RECORD_NAME = "deepmemory.json"
+
+
+DocumentsBy: TypeAlias = Literal["old", "mapped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """That queries go through another embedder than the one that made the stored vectors, and are mapped to them.
+
+    Attributes:
+        map: name of the blob that has the map.
+        embedder: name of the new embedder.
+        spec: what it can be made of again; None for an object or a function.
+        fingerprint: of the new embedder.
+        mapped: of its vectors after the map, by which saved layers are told apart.
+        documents: how documents that are added later are embedded: ``"old"``, by the embedder that made the others, or
+            ``"mapped"``, by the new one and a map.
+        layer_before: the layer that was active before, which a way back makes active again.
+        created: when, ISO 8601 in UTC.
+    """
+
+    map: str
+    embedder: str
+    spec: str | None
+    fingerprint: Fingerprint
+    mapped: Fingerprint
+    documents: DocumentsBy
+    layer_before: str | None = None
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {"fingerprint": self.fingerprint.as_dict(), "mapped": self.mapped.as_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Migration":
+        """Read what `as_dict` wrote.
+
+        Raises:
+            InputError: a fingerprint is damaged.
+            KeyError: something is missing.
+            TypeError: something has another type.
+        """
+        if values["documents"] not in get_args(DocumentsBy):
+            raise InputError(f"documents are embedded by {values['documents']!r}")
+        given = {name: values[name] for name in cls.__dataclass_fields__}
+        return cls(**{**given, **{key: Fingerprint.from_dict(given[key]) for key in ("fingerprint", "mapped")}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +91,8 @@ class StoreRecord:
         spec: what it can be made of again, such as ``"local"``; None for an object or a function.
         fingerprint: of that embedder; None until it has embedded something.
         created: when, ISO 8601 in UTC.
+        attachment: the collection of somebody else's that has the documents; None where the store has its own.
+        migration: where queries go through another embedder by now; None where they don't.
     """
 
     distance: Distance
@@ -36,6 +100,13 @@ class StoreRecord:
     spec: str | None = None
     fingerprint: Fingerprint | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    attachment: Attachment | None = None
+    migration: Migration | None = None
+
+    @property
+    def query_embedder(self) -> str | None:
+        """Name of the embedder of queries; None where vectors are given."""
+        return self.embedder if self.migration is None else self.migration.embedder
 
     def pinned(self, fingerprint: Fingerprint, spec: str | None) -> "StoreRecord":
         """The same with the embedder that fills the store."""
@@ -44,13 +115,17 @@ class StoreRecord:
     def encode(self) -> bytes:
         """The bytes of the blob."""
         values = {
-            "format": FORMAT,
+            "format": FORMAT if self.attachment or self.migration else _FORMAT_PLAIN,
             "distance": self.distance,
             "embedder": self.embedder,
             "spec": self.spec,
             "fingerprint": None if self.fingerprint is None else self.fingerprint.as_dict(),
             "created": self.created,
         }
+        if self.attachment is not None:
+            values["attachment"] = self.attachment.as_dict()
+        if self.migration is not None:
+            values["migration"] = self.migration.as_dict()
         return json.dumps(values, indent=2, ensure_ascii=False).encode()
 
     @classmethod
@@ -74,13 +149,15 @@ class StoreRecord:
         try:
             if values["distance"] not in get_args(Distance):
                 raise _damaged(location, f"the distance is {values['distance']!r}")
-            fingerprint = values["fingerprint"]
+            fingerprint, attachment = values["fingerprint"], values.get("attachment")
             return cls(
                 distance=cast("Distance", values["distance"]),
                 embedder=values["embedder"],
                 spec=values["spec"],
                 fingerprint=None if fingerprint is None else Fingerprint.from_dict(fingerprint),
                 created=values["created"],
+                attachment=None if attachment is None else Attachment.from_dict(attachment),
+                migration=Migration.from_dict(values["migration"]) if values.get("migration") else None,
             )
         except (KeyError, TypeError, InputError) as error:
             raise _damaged(location, str(error)) from error
@@ -104,7 +181,7 @@ def open_record(state: State, make: Callable[[], StoreRecord] | None) -> StoreRe
         NewerFormatError: it was written by a newer version.
         StoreError: the record is damaged.
     """
-    _refuse_file(state)
+    refuse_file(state)
     data = state.read(RECORD_NAME)
     if data is None:
         if make is None:
@@ -128,6 +205,7 @@ def replace_record(state: State, record: StoreRecord) -> None:
     state.write(RECORD_NAME, record.encode())
 
 
-def _refuse_file(state: State) -> None:
+def refuse_file(state: State) -> None:
+    """Raise `NotAStoreError` where a place is a file."""
     if isinstance(state, FolderState) and state.root.exists() and not state.root.is_dir():
         raise NotAStoreError(f"{state.location} is a file, and a Deep Memory store is a folder; choose another path")

@@ -15,10 +15,12 @@ from deepmemory.data import Document, Hit, Metadata, check_documents, check_vect
 from deepmemory.data.text import is_list, shown, text_problem
 from deepmemory.embedders import Embedder
 from deepmemory.errors import CapabilityError, InputError, ReadOnlyError
+from deepmemory.executors import Executor
 from deepmemory.explanation import Explanation
 from deepmemory.memory import DeepMemory, EmbedderSpec
 from deepmemory.progress import Progress
 from deepmemory.state import State
+from deepmemory.store.attachment import Attachment
 from deepmemory.store.opening import RECORDED, Recorded
 from deepmemory.store.parts import StoreParts
 from deepmemory.transform import Layer
@@ -54,13 +56,18 @@ class VectorStore:
         storage_options: Mapping[str, str] | None = None,
         token: str | None = None,
         runtime: Mapping[str, Any] | None = None,
+        engine: str | Executor | None = None,
     ) -> None:
         """Open the store at a path, or make one there.
 
         Args:
-            path: a folder; ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); ``hub://org/name`` for a store on a
-                Deep Memory hub, whose address is in ``DEEPMEMORY_HUB_URL``; or ``memory://`` for a store that ends
-                with this object.
+            path: a folder, also one that `deepmemory.attach` made beside somebody else's collection;
+                ``s3://bucket/prefix`` (also ``gs://`` and ``az://``);
+                ``postgresql://user@host:port/database?table=docs`` for a table of PostgreSQL with pgvector, which is
+                made where it is missing; ``chroma://host:port/collection``, ``qdrant://...`` or ``milvus://...`` for a
+                collection of a vector database, with layers and jobs in a folder of ours below ``$DEEPMEMORY_STATE``;
+                ``hub://org/name`` for a store on a Deep Memory hub, whose address is in ``DEEPMEMORY_HUB_URL``; or
+                ``memory://`` for a store that ends with this object.
             embedder: turns texts into vectors: ``"local"``, ``"openai:MODEL"``, an object with ``embed_documents``
                 and ``embed_query``, or a function. By default the one on record, and ``"local"`` for a new store.
                 None where vectors are always given. On a hub, an embedder that the hub has itself works there, and
@@ -72,6 +79,10 @@ class VectorStore:
             storage_options: credentials, region and endpoint of an object store, by the names that LanceDB takes.
             token: for a hub; by default what ``DEEPMEMORY_TOKEN`` has. Other stores need none.
             runtime: the original's ``{"tensor_db": True}``, accepted: a hub searches and trains on its own side anyway.
+            engine: where bulk work is done: ``"in-process"``, ``"ray"`` for the cluster that ``RAY_ADDRESS`` names or
+                one on this machine, ``"ray:4"`` for at most 4 workers of it, or an executor of your own, which stays
+                open. By default what ``DEEPMEMORY_ENGINE`` has, and in-process. The results are the same. A hub works
+                on its own side, and takes none.
 
         Raises:
             NotAStoreError: something else is at the path, or nothing and it may not be created.
@@ -89,6 +100,8 @@ class VectorStore:
         create = create and not read_only
         self._parts: StoreParts
         if self.path.startswith(_HUB):
+            if engine is not None:
+                raise InputError(f"{self.path} is on a hub, which does bulk work on its own side: leave out the engine")
             if storage_options:
                 raise InputError(f"storage_options are for object stores: {self.path} is on a hub, which has its own")
             from deepmemory.store.hub import HubParts
@@ -113,6 +126,7 @@ class VectorStore:
                 distance=distance,
                 overwrite=overwrite,
                 storage_options=storage_options,
+                engine=engine,
             )
 
     def add(
@@ -144,7 +158,7 @@ class VectorStore:
             EmbedderError: the embedder failed.
             ReadOnlyError: the store was opened for reading.
         """
-        self._refuse_if_read_only("add documents")
+        self._refuse_if_fixed("add documents")
         documents = check_documents(texts, metadatas, ids)
         if embeddings is None:
             self._refuse_if_no_embedder("the documents' vectors as embeddings")
@@ -172,7 +186,7 @@ class VectorStore:
             InputError: nothing says what to delete, or ``delete_all`` comes with something else.
             ReadOnlyError: the store was opened for reading.
         """
-        self._refuse_if_read_only("delete documents")
+        self._refuse_if_fixed("delete documents")
         if delete_all:
             if ids is not None or filter is not None:
                 raise InputError("delete_all deletes everything: give it alone, or give ids or a filter")
@@ -325,9 +339,19 @@ class VectorStore:
         return self._parts.embedder
 
     @property
+    def executor(self) -> Executor:
+        """What does bulk work, by the engine that the store was opened with."""
+        return self._parts.executor
+
+    @property
     def distance(self) -> Distance:
         """How vectors are compared."""
         return self._parts.record.distance
+
+    @property
+    def attachment(self) -> Attachment | None:
+        """The collection of somebody else's that has the documents; None where the store has its own."""
+        return self._parts.record.attachment
 
     @property
     def state(self) -> State:
@@ -341,12 +365,15 @@ class VectorStore:
 
     def summary(self) -> dict[str, Any]:
         """What the store holds, as JSON values."""
+        attached = self.attachment
         return {
             "path": self.path,
+            "attached_to": None if attached is None else attached.as_dict(),
             "documents": self._parts.backend.count(),
             "dimensions": self._parts.backend.dimensions,
             "distance": self._parts.record.distance,
-            "embedder": self._parts.record.embedder,
+            "embedder": self._parts.record.query_embedder,
+            "migrated_from": self._parts.record.embedder if self._parts.record.migration is not None else None,
             "layer": self._parts.deep_memory.get_model(),
             "layers": self._parts.deep_memory.models(),
             "jobs": len(self._parts.deep_memory.list_jobs(verbose=False)),
@@ -355,7 +382,7 @@ class VectorStore:
 
     def optimize(self) -> None:
         """Let the engine compact, and index what is not indexed yet; never needed for correct results."""
-        self._refuse_if_read_only("optimize")
+        self._refuse_if_fixed("optimize")
         self._parts.backend.optimize()
 
     def close(self) -> None:
@@ -372,19 +399,26 @@ class VectorStore:
 
     def __repr__(self) -> str:
         record = self._parts.record
-        return f"VectorStore({self.path!r}, embedder={record.embedder!r}, distance={record.distance!r})"
+        return f"VectorStore({self.path!r}, embedder={record.query_embedder!r}, distance={record.distance!r})"
 
-    def _refuse_if_read_only(self, action: str) -> None:
+    def _refuse_if_fixed(self, action: str) -> None:
+        """Raise `ReadOnlyError` where the documents may not be changed; what was learned of them still may."""
         if self._read_only:
             raise ReadOnlyError(f"can't {action}: {self.path} was opened for reading; open it without read_only=True")
+        attached = self.attachment
+        if attached is not None and attached.read_only:
+            raise ReadOnlyError(
+                f"can't {action}: {self.path} is attached to {attached.named} for reading only; change the documents "
+                "there"
+            )
 
     def _refuse_if_no_embedder(self, otherwise: str) -> None:
         if self._parts.embedder is not None:
             return
-        if self._parts.record.embedder is not None:
+        if (name := self._parts.record.query_embedder) is not None:
             raise InputError(
-                f"{self.path} is filled by {self._parts.record.embedder}, which is not named but given: open it with "
-                f"embedder=..., or give {otherwise}"
+                f"{self.path} is filled by {name}, which is not named but given: open it with embedder=..., or give "
+                f"{otherwise}"
             )
         raise InputError(f"{self.path} has no embedder: give {otherwise}")
 

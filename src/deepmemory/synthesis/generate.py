@@ -11,9 +11,11 @@ from typing import Any, Protocol, TypeAlias, get_args, runtime_checkable
 from deepmemory.data import Document, check_documents
 from deepmemory.data.text import is_list, shown, text_problem
 from deepmemory.errors import InputError
+from deepmemory.executors import Executor, open_executor
 from deepmemory.llm import ChatModel, resolve_llm
 from deepmemory.progress import Progress
 from deepmemory.synthesis.asking import Asked, Asker, Request
+from deepmemory.synthesis.bulk import ExtractQueries, batch_of, queries_of
 from deepmemory.synthesis.extractive import ExtractiveGenerator
 from deepmemory.synthesis.filters import FilterOptions, QueryFilter, Search, SearchableStore
 from deepmemory.synthesis.journal import Journal
@@ -74,6 +76,7 @@ def synthesize(
     prices: Prices | None = None,
     budget: float | None = None,
     journal: str | os.PathLike[str] | None = None,
+    engine: str | Executor | None = None,
     progress: Progress | None = None,
 ) -> Synthesis:
     """Make queries that documents answer, to train on where there are too few real ones.
@@ -96,6 +99,8 @@ def synthesize(
         prices: of the model, to count money.
         budget: stop asking before more money than this is spent; what the journal's replies cost counts.
         journal: a file where every paid reply is kept, so that nothing is paid for twice.
+        engine: where extracts are made, as for `VectorStore`, and by default as the source says where it is a store.
+            The queries are the same. A model is asked from this process, which keeps its replies and counts the money.
         progress: called with documents done and their number.
 
     Raises:
@@ -120,7 +125,10 @@ def synthesize(
     texts = {document.id: document.text for document in plan.documents}
     passing = QueryFilter(texts, search=search, options=filters, asked=plan.request.examples)
     if plan.llm is None:
-        return _extracted(plan, passing, progress)
+        given = getattr(source, "executor", None) if engine is None else engine
+        executor = open_executor(given)
+        with contextlib.nullcontext() if executor is given else executor:
+            return _extracted(plan, passing, executor, progress)
     passing.check()
     with contextlib.ExitStack() as stack:
         if plan.llm is not llm:
@@ -253,24 +261,35 @@ def _documents(source: object) -> list[Document]:
     return documents
 
 
-def _extracted(plan: _Plan, passing: QueryFilter, progress: Progress | None) -> Synthesis:
-    generator = ExtractiveGenerator(Corpus(document.text for document in plan.corpus), seed=plan.request.seed)
+def _extracted(plan: _Plan, passing: QueryFilter, executor: Executor, progress: Progress | None) -> Synthesis:
+    counted = Corpus(document.text for document in plan.corpus)
+    work = ExtractQueries(counted, plan.request.n, plan.request.kinds, plan.request.seed)
     kept: list[Generated] = []
+    made: list[Generated] = []
     fared = {"used": 0, "without_queries": 0}
     done = 0
-    for part in plan.rounds():
-        made: list[Generated] = []
-        for document in part:
-            queries = generator.queries(document, plan.request.n, plan.request.kinds)
-            fared["used" if queries else "without_queries"] += 1
-            made += queries
-            done += 1
-            if progress is not None:
-                progress(done, len(plan.documents))
-        kept += passing.keep(made)
-        if plan.wanted is not None and len(kept) >= plan.wanted:
-            break
-    return _finished(plan, generator.name, kept, passing, Synthesis((), "", documents=fared))
+
+    def tell(more: int, _: int) -> None:
+        if progress is not None:
+            progress(done + more, len(plan.documents))
+
+    starts = range(0, len(plan.documents), _ROUND)
+    parts = (plan.documents[start : start + _ROUND] for start in starts)
+    with contextlib.closing(executor.map(work, map(batch_of, parts), progress=tell)) as results:
+        for start, result in zip(starts, results, strict=False):
+            documents = plan.documents[start : start + _ROUND]
+            for queries in queries_of(result, documents):
+                fared["used" if queries else "without_queries"] += 1
+                made += queries
+            done += len(documents)
+            tell(0, 0)
+            if plan.wanted is not None:
+                kept += passing.keep(made)
+                made = []
+                if len(kept) >= plan.wanted:
+                    break
+    kept += passing.keep(made)
+    return _finished(plan, ExtractiveGenerator.name, kept, passing, Synthesis((), "", documents=fared))
 
 
 def _asked(plan: _Plan, name: str, asker: Asker, passing: QueryFilter, progress: Progress | None) -> Synthesis:
