@@ -383,6 +383,44 @@ def test_a_durable_job_that_another_has_ended_is_not_written_over(end):
     assert jobs.has_ended(slow.job_id)
 
 
+def test_how_a_durable_job_ended_stays_when_a_process_wakes_up_in_the_middle_of_a_write():
+    state, stopping = Halting(), threading.Event()
+    jobs = DurableJobStore(state)
+    slow = DurableRun(jobs, jobs.create({}), stopping)
+    slow.begin()
+    frozen = threading.Thread(target=slow.stage, args=("fitting", 0.5, 1.0))
+    state.halted.clear()
+    frozen.start()
+    assert state.reached.wait(30)
+    state.passes = True
+    other = DurableRun(jobs, jobs.get(slow.job_id), stopping)
+    other.complete({"layer": "v1"})
+    ended = jobs.get(slow.job_id)
+    state.halted.set()
+    frozen.join()
+    assert ended.state == COMPLETED
+    assert jobs.get(slow.job_id) == ended
+    assert jobs.list() == (ended,)
+    assert jobs.delete(slow.job_id)
+    assert jobs.list() == ()
+    assert not state.list("jobs")
+
+
+class Halting(MemoryState):
+    """Blobs whose writer is frozen just before it writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.halted, self.reached, self.passes = threading.Event(), threading.Event(), False
+        self.halted.set()
+
+    def write(self, name: str, data: bytes) -> None:
+        if not self.halted.is_set() and not self.passes:
+            self.reached.set()
+            assert self.halted.wait(30)
+        super().write(name, data)
+
+
 def test_a_durable_job_is_handed_over_when_its_process_ends_or_is_told_to():
     jobs, stopping = DurableJobStore(MemoryState()), threading.Event()
     for leave in (lambda run: run.hand_over(), lambda _: stopping.set()):

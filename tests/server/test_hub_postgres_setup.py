@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from deepmemory.cli.ending import run
 from deepmemory.errors import InputError, NewerFormatError, StorageError, StoreError
-from deepmemory.server import HubFolder, HubSettings, Registry
+from deepmemory.server import HubFolder, HubSettings, Registry, move_to_database
 from deepmemory.server.database import HubDatabase
 from deepmemory.server.datasets import Datasets
 from deepmemory.server.overseer import Overseer
@@ -72,6 +72,44 @@ def test_a_folder_and_a_database_belong_together(tmp_path, database, postgres):
     HubFolder(folder, database).prepare()
     alone.prepare()
     HubFolder(tmp_path / "new", other).prepare()
+
+
+def test_a_hub_of_files_moves_into_a_database(tmp_path, database, postgres):
+    alone = HubFolder(tmp_path / "hub")
+    alone.prepare()
+    before = Registry(alone)
+    secret, token = before.create_token("acme", "admin", expires_in_days=3)
+    made, _ = Datasets(alone, before, HubSettings()).create("acme", "acme", "docs", None, None)
+    made.store.add(["a text"], ids=["a"], embeddings=np.ones((1, 4), np.float32))
+    before.promise(made.name.id, "key", b"body", ["first"], hours=1)
+    before.open_job("0" * 24, made.name)
+    before.close()
+    shared = HubFolder(tmp_path / "hub", database)
+    with pytest.raises(StoreError, match="move them with: deepmemory serve --move"):
+        shared.prepare()
+    with alone.held(), pytest.raises(StoreError, match="another hub is running"):
+        move_to_database(shared)
+    taken = postgres.database(extension=False)
+    HubFolder(tmp_path / "other", taken).prepare()
+    with pytest.raises(StoreError, match="is another hub's database already"):
+        move_to_database(HubFolder(tmp_path / "hub", taken))
+    alone.prepare()  # which is as it was
+    record = (tmp_path / "hub" / "hub.json").read_bytes()
+    assert move_to_database(shared)
+    # Cut short after the database had all of it, it goes on; and once is enough.
+    (tmp_path / "hub" / "hub.json").write_bytes(record)
+    assert move_to_database(shared)
+    assert not move_to_database(shared)
+    shared.prepare()
+    after = Registry(shared)
+    assert after.authenticate(secret).id == token.id
+    found = Datasets(shared, after, HubSettings()).find("acme", "acme", "docs")
+    assert found.store.get(["a"])[0].text == "a text"
+    assert after.promise(made.name.id, "key", b"body", ["second"], hours=1) == ["first"]
+    assert after.open_jobs() == [("0" * 24, made.name.id, "acme")]
+    after.close()
+    with pytest.raises(StoreError, match="name it with --database"):
+        alone.prepare()
 
 
 def test_tables_of_the_first_version_are_brought_up_to_date_and_those_of_a_later_one_refused(
@@ -204,6 +242,7 @@ def test_commands_say_what_workers_and_servers_need(tmp_path, database, capsys):
         (["worker"], "shares a database with the hub's servers"),
         (["worker", "--database", database, "--training-jobs", "0"], "at least 1 training"),
         (["serve", "--training-jobs", "0", "--port", "0"], "no worker can share this hub's files"),
+        (["serve", "--move", "--port", "0"], "say where to move names and tokens to"),
     ):
         assert run([*command, "--data", str(tmp_path / "hub")]) == 1
         error = capsys.readouterr().err

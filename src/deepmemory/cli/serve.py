@@ -59,6 +59,9 @@ def serve(  # noqa: PLR0917  options, which are given by name
         int | None, typer.Option(metavar="N", help="Trainings at once; 0: workers run them. [default: 1]")
     ] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="Requests worked on at once. [default: 32]")] = None,
+    move: Annotated[
+        bool, typer.Option("--move", help="First move names and tokens from the folder's own files into --database.")
+    ] = False,
     log_queries: Annotated[bool, typer.Option("--log-queries", help="Show the texts of queries in the log.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -95,6 +98,10 @@ def serve(  # noqa: PLR0917  options, which are given by name
             typer.echo(_welcome(address, data, database))
 
     folder = server.HubFolder(data, database)
+    if move:
+        if database is None:
+            raise InputError("say where to move names and tokens to: --database postgresql://...")
+        server.move_to_database(folder)
     folder.prepare()  # what is wrong with the folder is said before everything is loaded
     if server.serve(folder, host=host, port=port, settings=settings, on_ready=ready):
         raise typer.Exit(INTERRUPTED)

@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepmemory.errors import Cancelled
-from deepmemory.jobs.records import CANCELLED, COMPLETED, FAILED, PENDING, TRAINING, Job, JobStore, utc_now
+from deepmemory.jobs.records import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    PENDING,
+    TRAINING,
+    Job,
+    JobStore,
+    encode,
+    last_name,
+    utc_now,
+)
 from deepmemory.jobs.run import JobRun, one_line
 
 __all__ = ["DurableJobStore", "DurableRun", "EndedElsewhere", "HandedOver"]
@@ -33,6 +44,16 @@ class DurableJobStore(JobStore):
         found = self.find(job_id)
         # One that is cancelled but still to be stopped has no end on record.
         return found is None or found.finished is not None
+
+    def write(self, job: Job) -> None:
+        """Replace a job's record; how a job ended is written once, and stays whatever comes after it.
+
+        Raises:
+            EndedElsewhere: another process has written how it ended.
+        """
+        if job.is_finished and not self._state.write_new(last_name(job.id), encode(job)):
+            raise EndedElsewhere
+        super().write(job)
 
     def is_running(self, job: Job) -> bool:  # noqa: ARG002  whatever process it was
         """An unfinished job goes on, sooner or later."""
@@ -93,7 +114,7 @@ class DurableRun(JobRun):
         self._end(FAILED, error=one_line(error))
 
     def _update(self, **changes: Any) -> None:
-        # A process that was taken for dead, and is not, must not write over how another ended the job.
+        # A process that was taken for dead, and is not, has nothing to say about a job that another has ended.
         if self._records.has_ended(self.job_id):
             raise EndedElsewhere
         super()._update(**changes)

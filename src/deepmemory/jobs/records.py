@@ -24,6 +24,8 @@ __all__ = [
     "TRAINING",
     "Job",
     "JobStore",
+    "encode",
+    "last_name",
     "running_here",
     "utc_now",
 ]
@@ -127,7 +129,7 @@ class JobStore:
                 created=utc_now(),
                 heartbeat=time.time(),
             )
-            if self._state.write_new(_record_name(job.id), _encode(job)):
+            if self._state.write_new(_record_name(job.id), encode(job)):
                 return job
 
     @staticmethod
@@ -202,7 +204,8 @@ class JobStore:
             doing = "is stopping" if self.is_cancelled(job_id) else f"is {self.get(job_id).state}"
             raise JobError(f"job {job_id} {doing} and can't be deleted yet: cancel it and wait until it has stopped")
         deleted = self._state.delete(_record_name(job_id))
-        self._state.delete(_end_name(job_id))
+        for name in (_end_name(job_id), last_name(job_id)):
+            self._state.delete(name)
         return deleted
 
     def is_running(self, job: Job) -> bool:
@@ -225,7 +228,7 @@ class JobStore:
 
     def write(self, job: Job) -> None:
         """Replace a job's record; for the process that owns it alone."""
-        self._state.write(_record_name(job.id), _encode(job))
+        self._state.write(_record_name(job.id), encode(job))
 
     def _decide(self, job_id: str, end: str) -> bool:
         decision = json.dumps({"state": end, "at": utc_now(), "by": os.getpid()})
@@ -240,7 +243,10 @@ class JobStore:
         if data is None:
             raise JobError(f"there is no job {job_id!r} in {self._state.location}; list_jobs() shows those that are")
         try:
-            return _decode(data)
+            job = _decode(data)
+            last = None if job.is_finished else self._state.read(last_name(job_id))
+            # Whoever wrote another record after the last one did not know that the job had ended.
+            return job if last is None else _decode(last)
         except (ValueError, KeyError, TypeError):
             return Job(job_id, FAILED, Owner("", "", 0, ""), error="its record is damaged; delete the job")
 
@@ -257,7 +263,13 @@ def _end_name(job_id: str) -> str:
     return f"{_FOLDER}/{job_id}.end"
 
 
-def _encode(job: Job) -> bytes:
+def last_name(job_id: str) -> str:
+    """The blob with the last record of a job that several processes may write to, which only the first can create."""
+    return f"{_FOLDER}/{job_id}.last"
+
+
+def encode(job: Job) -> bytes:
+    """A job's record."""
     return json.dumps(asdict(job), ensure_ascii=False).encode()
 
 

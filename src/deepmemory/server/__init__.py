@@ -1,7 +1,8 @@
 """The hub: stores for a team, behind HTTP, with tokens, durable training jobs and limits.
 
 Everything that it keeps is in one folder: `hub.sqlite` has organisations, tokens and the names of datasets; each
-dataset is an ordinary store in a folder of its own; the workflows that train are in `workflows.sqlite`.
+dataset is an ordinary store in a folder of its own; the workflows that train are in `workflows.sqlite`. Or a PostgreSQL
+database has all but the datasets, and several servers and workers share both.
 """
 
 from importlib import import_module
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepmemory.server.attached import attach_dataset
     from deepmemory.server.folder import HubFolder
+    from deepmemory.server.moving import move_to_database
     from deepmemory.server.registry import Registry, Scope, Token
     from deepmemory.server.serving import serve
     from deepmemory.server.settings import HubSettings
 
-__all__ = ["HubFolder", "HubSettings", "Registry", "Scope", "Token", "attach_dataset", "serve"]
+__all__ = ["HubFolder", "HubSettings", "Registry", "Scope", "Token", "attach_dataset", "move_to_database", "serve"]
 
 _HOMES = {
     "HubFolder": "deepmemory.server.folder",
@@ -23,6 +25,7 @@ _HOMES = {
     "Scope": "deepmemory.server.registry",
     "Token": "deepmemory.server.registry",
     "attach_dataset": "deepmemory.server.attached",
+    "move_to_database": "deepmemory.server.moving",
     "serve": "deepmemory.server.serving",
 }
 

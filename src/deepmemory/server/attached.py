@@ -41,7 +41,7 @@ def attach_dataset(folder: HubFolder, path: str, url: str, **options: Any) -> Ve
     try:
         if not registry.tokens(org):
             raise InputError(
-                f"there is no organisation {org} in {folder.root}; its first token makes it: deepmemory token create "
+                f"there is no organisation {org} in {folder.location}; its first token makes it: deepmemory token create "
                 f"--org {org}"
             )
         if registry.find_dataset(org, org, name) is not None:

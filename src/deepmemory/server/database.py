@@ -30,6 +30,7 @@ _DRIVER = "postgresql+psycopg"
 _SCHEMES = ("postgresql", "postgres")
 _WAIT_SECONDS = 30
 _CONNECTIONS = 16
+_SILENT_MILLISECONDS = 300_000
 # Found out soon when the other side is gone; no prepared statements, which poolers such as PgBouncer mix up.
 _CONNECT: dict[str, Any] = {
     "connect_timeout": 10,
@@ -122,6 +123,7 @@ class HubDatabase:
                 connect_args=self._connect(),
                 execution_options={"schema_translate_map": {None: SCHEMA}},
             )
+            sa.event.listen(engine, "connect", _limit_silence)
             try:
                 with engine.begin() as connection:
                     lock_setup(connection)
@@ -160,6 +162,16 @@ def database_failures(shown: str = "") -> Iterator[None]:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         where = f" {shown}" if shown else ""
         raise DatabaseError(f"the hub's database{where} failed: {reason}") from error
+
+
+def _limit_silence(connection: Any, _: Any) -> None:
+    """Have the database end a session that is silent within a transaction: its process is frozen or cut off.
+
+    It would hold its locks for as long as the machine's network takes to find that out, two hours by default.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {_SILENT_MILLISECONDS}")
+    connection.commit()
 
 
 def _prepare(connection: sa.Connection, schema: str | None) -> None:

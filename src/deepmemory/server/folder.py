@@ -16,13 +16,15 @@ from deepmemory.server import tables
 from deepmemory.server.database import HubDatabase, database_failures, lock_setup
 from deepmemory.state import State, open_state, replace_file
 
-__all__ = ["FORMAT", "HubFolder"]
+__all__ = ["FORMAT", "RECORD", "HubFolder"]
 
 FORMAT = 2
 """The version of the layout written here; a folder with a higher one is refused. 1 is a folder with a database of its
 own in it, 2 one whose database is elsewhere, which a hub that expects its own must not touch."""
 
-_RECORD = "hub.json"
+RECORD = "hub.json"
+"""The blob that says what kind of hub it is."""
+
 _SWEPT_SECONDS = 24 * 3_600.0
 
 
@@ -74,9 +76,19 @@ class HubFolder:
         """The store of a dataset; its name is an id that we drew, so that no name leads anywhere else."""
         return f"{self.location}/datasets/{dataset_id}"
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether the data is in a folder, and not in a bucket."""
+        return not self._in_bucket
+
+    def is_of_database(self) -> bool:
+        """Whether the data is that of a database elsewhere, or there is none yet."""
+        record = self._state().read(RECORD)
+        return record is None or b'"hub"' in record
+
     def is_there(self) -> bool:
         """Whether a hub's data is there, or its database is."""
-        return self.is_shared or self.database.file.exists() or (self.root / _RECORD).exists()
+        return self.is_shared or self.database.file.exists() or (self.root / RECORD).exists()
 
     def prepare(self) -> None:
         """Make the folder a hub's, where it is new or empty.
@@ -91,7 +103,7 @@ class HubFolder:
             self._prepare_folder()
         if self.is_shared:
             self._bind()
-        elif not (record := self.root / _RECORD).exists():
+        elif not (record := self.root / RECORD).exists():
             with self._failures():
                 replace_file(record, json.dumps({"format": 1}).encode())
 
@@ -130,7 +142,7 @@ class HubFolder:
             StorageError: it can't.
         """
         if self._in_bucket:
-            self._state().read(_RECORD)
+            self._state().read(RECORD)
         elif not (self.root / "datasets").is_dir():
             raise StorageError(f"{self.root / 'datasets'} is gone")
 
@@ -173,8 +185,8 @@ class HubFolder:
         if self.root.exists() and not self.root.is_dir():
             raise NotAStoreError(f"{self.root} is a file, and a hub's data is a folder; choose another with --data")
         with self._failures():
-            if (self.root / _RECORD).exists():
-                self._check_record((self.root / _RECORD).read_bytes())
+            if (self.root / RECORD).exists():
+                self._check_record((self.root / RECORD).read_bytes())
             elif self.root.exists() and any(self.root.iterdir()) and not self._is_being_made():
                 raise NotAStoreError(
                     f"{self.root} has something else in it and is no hub's data; choose an empty or new folder "
@@ -203,7 +215,7 @@ class HubFolder:
             with database_failures(self.database.shown), engine.begin() as connection:
                 lock_setup(connection)
                 hub_id, data = connection.execute(sa.select(tables.hub.c.id, tables.hub.c.data)).one()
-                record = self._state().read(_RECORD)
+                record = self._state().read(RECORD)
                 if record is not None:
                     found = self._check_record(record)
                     if found != hub_id:
@@ -217,7 +229,7 @@ class HubFolder:
                         "give every server and worker the same --data, on a disk or in a bucket that all of them reach"
                     )
                 else:
-                    self._state().write(_RECORD, json.dumps({"format": FORMAT, "hub": hub_id}).encode())
+                    self._state().write(RECORD, json.dumps({"format": FORMAT, "hub": hub_id}).encode())
                 connection.execute(sa.update(tables.hub).values(data=self.location))
         finally:
             engine.dispose()
@@ -228,7 +240,7 @@ class HubFolder:
             values = json.loads(record)
             version, hub_id = int(values["format"]), str(values["hub"]) if "hub" in values else None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{self.location}/{_RECORD} is damaged; restore it from a backup") from error
+            raise StoreError(f"{self.location}/{RECORD} is damaged; restore it from a backup") from error
         if version > FORMAT:
             raise NewerFormatError(
                 f"{self.location} was made by a newer Deep Memory (format {version}; this one reads up to {FORMAT}); "
@@ -237,7 +249,8 @@ class HubFolder:
         if hub_id is None and self.is_shared:
             raise StoreError(
                 f"the names and tokens of {self.location} are in its own hub.sqlite, and not in "
-                f"{self.database.shown}; leave out --database, or choose a new folder with --data"
+                f"{self.database.shown}; move them with: deepmemory serve --move, leave out --database, or choose a "
+                "new folder with --data"
             )
         if hub_id is not None and not self.is_shared:
             raise StoreError(
