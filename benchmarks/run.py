@@ -36,6 +36,8 @@ def main() -> None:
     if (data / "deeplake_docs").is_dir():
         for seed in ("0", "1", "2"):
             run("synthesis.py", str(data / "deeplake_docs"), "--seed", seed, "--hub")
+    if data.is_dir():
+        run("migrate.py", str(data))
     run("latency.py")
     run("million.py")
 
