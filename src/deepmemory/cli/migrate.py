@@ -46,7 +46,7 @@ def migrate(
     store: StorePath = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
-    """Change the embedding model without embedding the documents anew.
+    """Change the embedding model, and keep the vectors.
 
     Some thousand documents are embedded by the new model. From those a map is learned by which its vectors of
     questions search the vectors that the old model made. Documents stay as they are; the store remembers both models,
