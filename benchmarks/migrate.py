@@ -186,8 +186,8 @@ def measure(collection: Collection, old: str, chosen: argparse.Namespace, seed: 
 
     new_pairs, old_pairs = documents[pairs], old_documents[pairs]
     closed = closed_forms(Pairs(new_pairs, old_pairs, new_pairs[:0]))
-    alone = fit_map(new_pairs, old_pairs, seed=seed)
-    with_queries = fit_map(new_pairs, old_pairs, query_vectors=queries[train], seed=seed)
+    alone = fit_map(new_pairs, old_pairs, n_documents=len(documents), seed=seed)
+    with_queries = fit_map(new_pairs, old_pairs, query_vectors=queries[train], n_documents=len(documents), seed=seed)
     layer = fit(
         with_queries.map.transform(queries[train]),
         old_documents,

@@ -38,6 +38,8 @@ def main() -> None:
     if (data / "deeplake_docs").is_dir():
         for seed in ("0", "1", "2"):
             run("synthesis.py", str(data / "deeplake_docs"), "--seed", seed, "--hub")
+    if data.is_dir():
+        run("migrate.py", str(data))
     run("latency.py")
     sizes = ("--documents", "1e6", "--queries", "5e3", "--dimensions", "384")
     run("-m", "benchmarks.scale", "--again", "--through", "store", *sizes)

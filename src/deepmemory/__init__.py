@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from deepmemory.data import Document, Hit
     from deepmemory.jobs import Job
     from deepmemory.memory import DeepMemory
-    from deepmemory.store import VectorStore, attach, migrate, rollback_migration
+    from deepmemory.store import VectorStore, attach
+    from deepmemory.store.migrating import migrate, rollback_migration
 
 __all__ = [
     "ArtifactError",

@@ -46,7 +46,7 @@ def migrate(
     store: StorePath = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
-    """Change the embedding model without embedding the documents anew.
+    """Change the embedding model, and keep the vectors.
 
     Some thousand documents are embedded by the new model. From those a map is learned by which its vectors of
     questions search the vectors that the old model made. Documents stay as they are; the store remembers both models,
@@ -74,10 +74,10 @@ def migrate(
                 opened,
                 embedder,
                 pairs=pairs,
-                queries=train and train.queries,
-                relevance=train and train.relevance,
-                test_queries=tested and tested.queries,
-                test_relevance=tested and tested.relevance,
+                queries=None if train is None else train.queries,
+                relevance=None if train is None else train.relevance,
+                test_queries=None if tested is None else tested.queries,
+                test_relevance=None if tested is None else tested.relevance,
                 documents=documents,  # type: ignore[arg-type]  # anything else is refused there
                 dry_run=dry_run,
                 force=force,

@@ -3,7 +3,8 @@
 Nobody has to re-embed the store for that: the pairs are a sample of it by both models. Of each fold the texts are
 held out of learning, as queries *and* as documents; then each held-out query (given ones, or the texts themselves)
 ranks the held-out documents by their new vectors, and, mapped, by their old ones. The *agreement* is the share of the
-first k of one ranking that are among the first k of the other: recall@k against re-embedding.
+first k of one ranking that are among the first k of the other: recall@k against re-embedding. Where the pairs are no
+small part of the store, documents that were learned from are ranked beside them, in the same proportion.
 """
 
 from dataclasses import dataclass
@@ -48,20 +49,21 @@ class Judge:
     first: NDArray[np.int64]
 
     @classmethod
-    def of(cls, held_out: Pairs) -> "Judge":
-        """Rank what was held out by the new model."""
+    def of(cls, held_out: Pairs, seen: Pairs) -> "Judge":
+        """Rank what was held out, and some documents of the learning beside it, by the new model."""
         n_given, n = len(held_out.queries), len(held_out.new)
         queries, own = held_out.queries, np.full(n_given, -1)
         if n_given < MIN_QUERIES:
             queries, own = np.concatenate([queries, held_out.new]), np.concatenate([own, np.arange(n)])
-        first = _first(queries @ held_out.new.T, own, depth(n))
-        return cls(queries, held_out.old, own, first)
+        new, old = (np.concatenate(sides) for sides in ((held_out.new, seen.new), (held_out.old, seen.old)))
+        return cls(queries, old, own, _first(queries @ new.T, own, depth(len(new))))
 
     def agreement(self, mapped: Affine) -> PerQuery:
         """Agreement@k of each query with the new model, fractions."""
         found = _first(mapped(self.queries) @ self.documents.T, self.own, self.first.shape[1])
         both = (found[:, :, None] == self.first[:, None, :]).any(axis=2)
-        return both.mean(axis=1)
+        shares: PerQuery = both.mean(axis=1)
+        return shares
 
 
 def _first(scores: Matrix, own: NDArray[np.int64], k: int) -> NDArray[np.int64]:

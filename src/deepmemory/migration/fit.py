@@ -59,6 +59,7 @@ def fit_map(
     old_vectors: ArrayLike,
     *,
     query_vectors: ArrayLike | None = None,
+    n_documents: int | None = None,
     distance: Literal["cosine", "dot"] = "cosine",
     seed: int = 0,
     progress: Progress | None = None,
@@ -75,6 +76,9 @@ def fit_map(
         old_vectors: ``(n, old_dim)``, the same texts by the old model, in the same order.
         query_vectors: ``(n_queries, new_dim)``, queries like those to come, by the new model; they need no old vectors
             and no answers. With them the map is judged, and fitted more closely, where queries are.
+        n_documents: how many documents there are to search, the pairs among them; None for very many more than pairs.
+            A map serves the pairs themselves better than documents that it has not seen, so candidates are judged on
+            both, in the proportion in which a search will meet them.
         distance: how the store compares vectors.
         seed: of the folds; the same seed gives the same bytes on the same machine.
         progress: called with (done, total) on the thread that called; may raise `Cancelled`.
@@ -88,8 +92,8 @@ def fit_map(
         >>> scores = result.map.transform(new_query_vectors) @ all_old_document_vectors.T
     """
     started = time.perf_counter()
-    pairs = _checked(new_vectors, old_vectors, query_vectors, distance)
-    return _Fit(pairs, seed, started, progress).run()
+    pairs = _checked(new_vectors, old_vectors, query_vectors, n_documents, distance)
+    return _Fit(pairs, n_documents, seed, started, progress).run()
 
 
 Agreement: TypeAlias = dict[Candidate, list[PerQuery]]
@@ -99,6 +103,7 @@ Agreement: TypeAlias = dict[Candidate, list[PerQuery]]
 @dataclass(eq=False)
 class _Fit:
     pairs: Pairs
+    n_documents: int | None
     seed: int
     started: float
     progress: Progress | None
@@ -108,7 +113,7 @@ class _Fit:
     def run(self) -> MapResult:
         folds = self._folds()
         with Workers(self._report_progress) as workers:
-            judges = [Judge.of(held_out) for _, held_out in folds]
+            judges = [Judge.of(held_out, seen=self._met_again(train, held_out)) for train, held_out in folds]
             learned = workers.map(self._closed, [train for train, _ in folds])
             agreement: Agreement = {
                 candidate: [judge.agreement(maps[candidate]) for judge, (maps, _) in zip(judges, learned, strict=True)]
@@ -137,6 +142,13 @@ class _Fit:
             (self.pairs.only(text.train, query.train), self.pairs.only(text.held_out, query.held_out))
             for text, query in zip(texts, given, strict=False)
         ]
+
+    def _met_again(self, train: Pairs, held_out: Pairs) -> Pairs:
+        """As many documents of the learning as a search meets beside so many that it has not seen."""
+        n, total = len(self.pairs.new), self.n_documents
+        share = 0.0 if total is None else n / max(total - n, 1)
+        count = min(len(train.new), round(share * len(held_out.new)))
+        return train.only(np.arange(count), np.arange(0))
 
     def _closed(self, train: Pairs) -> tuple[dict[Candidate, Affine], dict[Candidate, Affine]]:
         made = closed_forms(train), affine_maps(train)
@@ -242,7 +254,11 @@ def _compared(candidate: Candidate, by_fold: Sequence[PerQuery]) -> Compared:
 
 
 def _checked(
-    new_vectors: ArrayLike, old_vectors: ArrayLike, query_vectors: ArrayLike | None, distance: object
+    new_vectors: ArrayLike,
+    old_vectors: ArrayLike,
+    query_vectors: ArrayLike | None,
+    n_documents: int | None,
+    distance: object,
 ) -> Pairs:
     problems: list[str] = []
 
@@ -261,6 +277,8 @@ def _checked(
         queries = checked(query_vectors, None if new is None else new.shape[1], "query_vectors")
     if new is not None and old is not None:
         problems += _pair_problems(new, old)
+        if n_documents is not None and n_documents < len(new):
+            problems.append(f"n_documents counts the {len(new)} pairs too, but is {n_documents}.")
     if problems or new is None or old is None:
         raise InputError(problems)
     if queries is None:

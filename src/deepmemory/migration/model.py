@@ -50,12 +50,12 @@ class MigrationMap:
     @property
     def new_dimensions(self) -> int:
         """Length of the vectors that it takes."""
-        return self.queries.matrix.shape[0]
+        return int(self.queries.matrix.shape[0])
 
     @property
     def old_dimensions(self) -> int:
         """Length of the vectors that it gives."""
-        return self.queries.matrix.shape[1]
+        return int(self.queries.matrix.shape[1])
 
     def transform(self, new_vectors: ArrayLike) -> Matrix:
         """Map vectors of queries.

@@ -38,7 +38,7 @@ class MapReport:
         n_pairs: texts by both models.
         n_queries: queries given beside them.
         n_judged: held-out queries of `agreement`.
-        n_ranked: held-out documents that each of them ranks; in a whole store the first ten are harder to find.
+        n_ranked: documents that each of them ranks; in a whole store the first ten are harder to find.
         new_dimensions: of the new model.
         old_dimensions: of the old model.
         seed: of the folds.
@@ -73,7 +73,7 @@ class MapReport:
             f"{self.n_pairs:,} pairs, {self.new_dimensions} to {self.old_dimensions} dimensions: {self.chosen} finds "
             f"{100 * self.agreement:.1f}% of the new model's first {self.depth} (95% interval {100 * low:.1f} to "
             f"{100 * high:.1f}; {self.n_judged:,} held-out queries, each "
-            f"over {self.n_ranked:,} held-out documents).",
+            f"over {self.n_ranked:,} documents).",
             *(
                 f"  {c.candidate!s:14} {100 * c.agreement:5.1f}% +- {100 * c.standard_error:.1f}"
                 for c in self.candidates

@@ -41,8 +41,8 @@ def attach_dataset(folder: HubFolder, path: str, url: str, **options: Any) -> Ve
     try:
         if not registry.tokens(org):
             raise InputError(
-                f"there is no organisation {org} in {folder.location}; its first token makes it: deepmemory token create "
-                f"--org {org}"
+                f"there is no organisation {org} in {folder.location}; its first token makes it: "
+                f"deepmemory token create --org {org}"
             )
         if registry.find_dataset(org, org, name) is not None:
             raise _taken(org, name)

@@ -4,7 +4,7 @@ from deepmemory.data import Hit
 from deepmemory.store.attaching import attach
 from deepmemory.store.attachment import Attachment
 from deepmemory.store.comparison import Comparison
-from deepmemory.store.migrate import migrate, rollback_migration
+from deepmemory.store.migrating import migrate, rollback_migration
 from deepmemory.store.migration_result import MigrationResult
 from deepmemory.store.opening import RECORDED
 from deepmemory.store.vector_store import VectorStore

@@ -17,6 +17,7 @@ from deepmemory.progress import Progress
 from deepmemory.retrieval import documents_of, retrieve
 from deepmemory.state import open_state
 from deepmemory.store.embedder import ChosenEmbedder, StoreEmbedder
+from deepmemory.store.migrated import MigratedEmbedder
 from deepmemory.store.opening import Recorded, bind_in_state, choose_embedder, open_or_make, start_anew
 from deepmemory.store.parts import StoreParts
 from deepmemory.store.record import StoreRecord
@@ -80,7 +81,7 @@ class LocalParts(StoreParts):
             read_only=self._read_only,
             executor=self.executor,
         )
-        self.embedder: StoreEmbedder | None = bound
+        self.embedder: StoreEmbedder | MigratedEmbedder | None = bound
         self.deep_memory: LocalDeepMemory = LocalDeepMemory(
             self.backend,
             bound,

@@ -1,6 +1,6 @@
 """The embedder of a store whose queries were moved to a newer model, while its documents keep their vectors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -66,6 +66,21 @@ class MigratedEmbedder(Embedder):
             return self._documents.embed_documents(texts, progress=progress)
         made = self._queries.embed_documents(texts, progress=progress)
         return self._map.transform_documents(made) if len(made) else _none(self.dimensions)
+
+    def embed_document_batches(
+        self, batches: Iterable[Sequence[str]], *, progress: Progress | None = None
+    ) -> Generator[NDArray[np.float32], None, None]:
+        """Embed documents batch by batch into the space of those that are stored; raises as `embed_documents`."""
+        if self._documents is not None:
+            yield from self._documents.embed_document_batches(batches, progress=progress)
+            return
+        for made in self._queries.embed_document_batches(batches, progress=progress):
+            yield self._map.transform_documents(made) if len(made) else _none(self.dimensions)
+
+    @property
+    def query_map(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the new model's vectors of queries go through, for programs that search without this library."""
+        return self._map.queries.matrix, self._map.queries.offset
 
     def embed_queries(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Embed queries with the new model and map them; raises as `embed_documents`."""

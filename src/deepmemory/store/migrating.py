@@ -14,7 +14,14 @@ from deepmemory.data import LabelledQueries, Relevance, check_labelled
 from deepmemory.data.text import is_list, shown, text_problem
 from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.embedders.fingerprint import PROBE_TEXT
-from deepmemory.errors import CapabilityError, EmbedderError, EmbedderMismatchError, InputError, MissingExtraError
+from deepmemory.errors import (
+    CapabilityError,
+    EmbedderError,
+    EmbedderMismatchError,
+    InputError,
+    MissingExtraError,
+    ReadOnlyError,
+)
 from deepmemory.memory import EmbedderSpec
 from deepmemory.memory.history import History
 from deepmemory.migration import MIN_PAIRS, MapResult, encode_map, fit_map
@@ -153,7 +160,8 @@ def _on_a_hub(path: str) -> CapabilityError:
 
 
 def _refuse_read_only(store: VectorStore) -> None:
-    store._refuse_if_read_only("migrate")
+    if store._read_only:
+        raise ReadOnlyError(f"can't migrate: {store.path} was opened for reading; open it without read_only=True")
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +236,7 @@ def _text_problems(name: str, values: object) -> list[str]:
         return []
     if not is_list(values):
         return [f"{name} must be a list of texts, but is {shown(values)}."]
-    rows = enumerate(values)  # type: ignore[arg-type]
+    rows = enumerate(values)
     return [f"{name}[{row}]: the text {problem}." for row, value in rows if (problem := text_problem(value))]
 
 
@@ -255,6 +263,7 @@ class _Migrating:
             new_pairs,
             sample.vectors,
             query_vectors=queries,
+            n_documents=max(len(sample.texts), self.parts.backend.count()) if sample.ids else None,
             distance=self.parts.record.distance,
             seed=self.seed,
             progress=self.progress,
@@ -273,7 +282,8 @@ class _Migrating:
             return result
         before = self.parts.deep_memory.get_model()
         migration = self._save(fitted, result, before)
-        return replace(result, migrated=True, **self._layer(migration, before))
+        layer, note = self._layer(migration, before)
+        return replace(result, migrated=True, layer=layer, layer_note=note)
 
     def _refuse_same_model(self) -> None:
         old = self.parts.record.fingerprint
@@ -368,21 +378,21 @@ class _Migrating:
         self.parts.bind(changed, self.chosen)
         return migration
 
-    def _layer(self, migration: Migration, before: str | None) -> dict[str, str | None]:
+    def _layer(self, migration: Migration, before: str | None) -> tuple[str | None, str]:
         """See to it that the active layer is one for the queries as they are now."""
         memory, archive = self.parts.deep_memory, LayerArchive(self.parts.state)
         labelled = self.asked.train
         if before is not None:
             info = memory.model_info(before)
             if info.embedder and Fingerprint.from_dict(info.embedder).matches(migration.mapped):
-                return {"layer": before, "layer_note": f"layer {before} stays active: the map makes the same vectors"}
+                return before, f"layer {before} stays active: the map makes the same vectors"
             archive.activate(None)
             entry = History(self.parts.state).read(str(info.report.get("history", "")))
             labelled = labelled or (entry.labelled if entry is not None else None)
         if labelled is None:
             note = f"layer {before} was for the old model's queries and is off: train again" if before else ""
-            return {"layer": None, "layer_note": note}
+            return None, note
         job_id = memory.train(labelled.queries, labelled.relevance, seed=self.seed, wait=True, progress=self.progress)
         active = memory.get_model()
         reason = str((memory.status(job_id, verbose=False).results or {}).get("reason", ""))
-        return {"layer": active, "layer_note": f"Deep Memory was trained on {len(labelled):,} queries: {reason}"}
+        return active, f"Deep Memory was trained on {len(labelled):,} queries: {reason}"
