@@ -69,12 +69,13 @@ def main() -> None:
         )
         made = synthesize(store, per_document=chosen.per_document, examples=train.queries, seed=chosen.seed)
         print(row("nothing", 0, store, test, trained=False))
-        for name, queries, relevance in (
-            ("labelled queries", list(train.queries), train.relevance),
-            ("extractive queries", made.questions, made.relevance),
-            ("both", [*train.queries, *made.questions], train.relevance + made.relevance),
+        asked, extracts = [False] * len(train), [True] * len(made.questions)
+        for name, queries, relevance, flags in (
+            ("labelled queries", list(train.queries), train.relevance, asked),
+            ("extractive queries", made.questions, made.relevance, extracts),
+            ("both", [*train.queries, *made.questions], train.relevance + made.relevance, asked + extracts),
         ):
-            store.deep_memory.train(queries=queries, relevance=relevance, seed=chosen.seed, wait=True)
+            store.deep_memory.train(queries=queries, relevance=relevance, made=flags, seed=chosen.seed, wait=True)
             print(row(name, len(queries), store, test, trained=True), flush=True)
         print("\n" + ", ".join(f"{stage} {count}" for stage, count in made.counts.items() if count))
 

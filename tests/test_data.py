@@ -219,6 +219,22 @@ def test_merged_unites_what_equal_queries_want(labelled: LabelledQueries) -> Non
 # --- documents --------------------------------------------------------------------------------------------------------
 
 
+def test_made_queries_are_told_from_those_that_were_asked() -> None:
+    labelled = check_labelled(["a", "b", "a"], [[("x", 1.0)], [("y", 1.0)], [("z", 1.0)]], made=[True, True, False])
+    assert labelled.asked.queries == ("a",)
+    assert labelled.subset([1]).made == (True,)
+    assert labelled.merged().made == (False, True)
+    assert check_labelled(["a"], [[("x", 1.0)]], made=[False]) == check_labelled(["a"], [[("x", 1.0)]])
+
+
+@pytest.mark.parametrize(
+    ("made", "message"), [([True], "there are 2 queries and 1"), ([1, 0], "list of True"), ("yes", "list of True")]
+)
+def test_made_that_is_refused(made, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_labelled(["a", "b"], [[("x", 1.0)], [("y", 1.0)]], made=made)
+
+
 def test_documents_are_made_of_parallel_lists() -> None:
     documents = check_documents(["x", "y"], [{"page": 1, "tags": ["a", None]}, None], ["1", "2"])
     assert documents == [Document("1", "x", {"page": 1, "tags": ["a", None]}), Document("2", "y", {})]

@@ -561,6 +561,11 @@ def test_every_bad_line_of_json_lines_is_named(tmp_path: Path) -> None:
         assert what in problem
 
 
+def test_made_is_true_or_false(tmp_path: Path) -> None:
+    path = write(tmp_path / "queries.jsonl", json_lines({"query": "x", "relevance": [["d1", 1]], "made": "yes"}))
+    assert problems_of(read_labelled, path)[0] == f"{path}, line 1: \"made\" must be true or false, found 'yes'."
+
+
 def test_every_bad_line_of_csv_is_named(tmp_path: Path) -> None:
     content = "query,id,grade\nsort?,d1,1\nsplit?,d1\nsort?,d2,many\n,d1,1\nsort?,d1,2\n"
     path = write(tmp_path / "queries.csv", content)
@@ -622,7 +627,8 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
     st.sampled_from(["queries.jsonl", "queries.jsonl.gz"]),
 )
 def test_labelled_queries_go_round(tmp_path_factory: pytest.TempPathFactory, pairs, name: str) -> None:
-    labelled = LabelledQueries(tuple(query for query, _ in pairs), tuple(qrels for _, qrels in pairs))
+    made = tuple(len(query) % 2 == 0 for query, _ in pairs)
+    labelled = LabelledQueries(tuple(query for query, _ in pairs), tuple(qrels for _, qrels in pairs), made)
     path = tmp_path_factory.mktemp("labelled") / name
     write_labelled(path, labelled)
     assert read_labelled(path) == labelled

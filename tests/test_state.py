@@ -1,4 +1,4 @@
-"""Blobs are written whole or not at all, in a folder, in memory and in a bucket of a real S3 server."""
+"""Blobs are written whole or not at all: in a folder, in memory, in a bucket of a real S3 server, in PostgreSQL."""
 
 import os
 import subprocess
@@ -10,6 +10,7 @@ import pytest
 
 from deepmemory.errors import InputError, StorageError
 from deepmemory.state import FolderState, MemoryState, ObjectState, State, open_state
+from deepmemory.state_postgres import PostgresState
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,10 @@ def bucket_options():
     server.stop()
 
 
-@pytest.fixture(params=["folder", "memory", "object"])
+@pytest.fixture(params=["folder", "memory", "object", "postgres"])
 def state(request, tmp_path) -> State:
+    if request.param == "postgres":
+        return open_state(request.getfixturevalue("own_url"))
     if request.param == "folder":
         return open_state(tmp_path / "store")
     if request.param == "memory":
@@ -98,6 +101,7 @@ def test_a_path_opens_the_place_that_it_names(tmp_path):
     assert isinstance(open_state("memory://"), MemoryState)
     folder = open_state(f"file://{tmp_path}/a%20b")
     assert isinstance(folder, FolderState)
+    assert isinstance(open_state("postgresql://user@host/database?table=docs"), PostgresState)
     assert folder.root == tmp_path / "a b"
     with pytest.raises(InputError, match="'ftp://host/x' is none of them"):
         open_state("ftp://host/x")

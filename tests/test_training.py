@@ -1,5 +1,6 @@
 """`fit`: what it recovers, what it leaves alone, and that its mathematics is what its text says."""
 
+import sys
 import threading
 from dataclasses import replace
 
@@ -12,12 +13,15 @@ from scipy.sparse import csr_array
 from deepmemory.errors import Cancelled, InputError
 from deepmemory.metrics import judge_rows, ndcg, recall
 from deepmemory.training import fit
+from deepmemory.training.descent import Shown
+from deepmemory.training.device import Device
 from deepmemory.training.folds import document_folds, query_folds
 from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Problem
 from deepmemory.training.pool import document_pool
 from deepmemory.training.scoring import FoldScorer
-from deepmemory.training.settings import Settings
+from deepmemory.training.selection import FoldResult, choose
+from deepmemory.training.settings import IDENTITY, Settings
 from deepmemory.training.standins import draw_standins, plain_problem
 from deepmemory.transform import Layer, QueryMemory, unit_rows
 
@@ -88,6 +92,19 @@ def test_where_the_search_is_perfect_already_the_layer_stays_off():
     assert result.report.lift == 0
 
 
+def test_of_very_many_queries_a_sample_takes_part(monkeypatch):
+    queries, documents, relevance = planted()
+    monkeypatch.setattr(sys.modules["deepmemory.training.fit"], "MOST_QUERIES", 120)
+    result = fit(queries, documents, relevance)
+    assert (result.report.n_queries, result.report.n_learned) == (240, 120)
+    assert result.report.by_query["ndcg@10"].n_queries <= 120
+    assert result.report.active
+    again = fit(queries, documents, relevance)
+    assert again.layer.matrix.tobytes() == result.layer.matrix.tobytes()
+    monkeypatch.setattr(sys.modules["deepmemory.training.fit"], "MOST_QUERIES", 240)
+    assert fit(queries, documents, relevance).report.n_learned == 240
+
+
 def test_too_few_queries_are_said_to_be_too_few():
     queries, documents, relevance = planted(n_queries=9)
     report = fit(queries, documents, relevance).report
@@ -155,8 +172,8 @@ def test_fewer_queries_than_dimensions():
     assert result.report.active
     assert result.layer.matrix.shape == (96, 96)
     labels = Labels.from_relevance(relevance, n_queries=60, n_documents=150)
-    problem = plain_problem(queries, documents, labels)
-    z = problem.solve(10.0, problem.start, tolerance=1e-3, max_iterations=5, on_step=lambda: None)
+    problem = plain_problem(queries, documents, labels, np.ones(60, dtype=np.float32))
+    z, _ = problem.solve(10.0, problem.start, tolerance=1e-3, max_iterations=5, on_step=lambda: None)
     assert z.shape == (60, 96)
     assert np.linalg.matrix_rank(problem.matrix(z)) <= 60
 
@@ -181,6 +198,92 @@ def test_all_queries_about_one_document():
     report = fit(queries, documents, [[(0, 1.0)]] * 20).report
     assert report.by_document == {}  # no document can be held out
     assert report.n_labelled == 1
+
+
+def asked_and_made(seed=0, n_asked=200, n_made=600):
+    """Asked queries that are turned from their documents, and made ones that are close copies of theirs."""
+    queries, documents, relevance = planted(seed=seed, n_queries=n_asked)
+    rng = np.random.default_rng(seed + 1000)
+    answers = rng.integers(0, len(documents), n_made)
+    copies = unit_rows(documents[answers] + 0.3 * unit(rng, n_made))
+    every = np.concatenate([queries, copies]).astype(np.float32)
+    is_made = np.arange(n_asked + n_made) >= n_asked
+    return every, documents, [*relevance, *([(int(a), 1.0)] for a in answers)], is_made
+
+
+def test_made_queries_do_not_outvote_those_that_were_asked():
+    queries, documents, relevance, made = asked_and_made()
+    new_queries, _, new_relevance = planted(seed=0, n_queries=400)
+    new_queries, new_relevance = new_queries[200:], new_relevance[200:]
+    told = fit(queries, documents, relevance, made=made)
+    untold = fit(queries, documents, relevance)
+    alone = fit(queries[~made], documents, relevance[:200])
+    by_told, by_untold, by_alone = (
+        mean_ndcg(one.layer, new_queries, documents, new_relevance) for one in (told, untold, alone)
+    )
+    assert by_told > by_untold + 0.05
+    assert by_told > by_alone - 0.02
+    assert told.report.n_made == 600
+    assert told.report.by_query["ndcg@10"].n_queries == 200
+
+
+def test_made_queries_judge_each_other_where_too_few_were_asked():
+    queries, documents, relevance = planted(n_queries=200)
+    made = np.arange(200) >= 5
+    result = fit(queries, documents, relevance, made=made)
+    assert result.report.n_made == 0
+    assert result.report.by_query["ndcg@10"].n_queries == 200
+
+
+def test_what_only_made_queries_want_is_not_taken_for_asked_before():
+    queries, documents, relevance, made = asked_and_made(seed=5)
+    layer = fit(queries, documents, relevance, made=made).layer
+    asked_for = {row for pairs, is_made in zip(relevance, made, strict=True) if not is_made for row, _ in pairs}
+    assert set(layer.document_ids) <= asked_for
+
+
+def test_saying_that_nothing_was_made_changes_no_byte():
+    queries, documents, relevance = planted(n_queries=120)
+    plain = fit(queries, documents, relevance).layer
+    told = fit(queries, documents, relevance, made=np.zeros(120, dtype=bool)).layer
+    assert plain.matrix is not None
+    assert plain.matrix.tobytes() == told.matrix.tobytes()
+
+
+@pytest.mark.parametrize("made", [[True] * 7, [0.5] * 60, [[True]] * 60])
+def test_made_is_one_boolean_for_each_query(made):
+    queries, documents, relevance = planted(n_queries=60)
+    with pytest.raises(InputError, match="60 booleans"):
+        fit(queries, documents, relevance, made=made)
+
+
+def test_another_device_computes_the_same_loss_and_gradient():
+    queries, documents, relevance = planted(n_queries=200)
+    labels = Labels.from_relevance(relevance, n_queries=200, n_documents=len(documents))
+    here = plain_problem(queries, documents, labels, np.ones(200, dtype=np.float32))
+    there = here.on(Device.named("cpu"))
+    z = 0.1 * np.random.default_rng(0).standard_normal(here.start.shape).astype(np.float32)
+    (loss, gradient), (other_loss, other_gradient) = (p.loss_and_gradient(z, 3.0) for p in (here, there))
+    assert other_loss == pytest.approx(loss, rel=1e-6)
+    np.testing.assert_allclose(other_gradient, gradient, atol=1e-5)
+
+
+def test_another_device_learns_the_same():
+    queries, documents, relevance = planted(n_queries=300)
+    words = csr_array(np.maximum(0, queries[:200] @ documents.T - 0.2))
+    here = fit(queries[:200], documents, relevance[:200], lexical_scores=words)
+    there = fit(queries[:200], documents, relevance[:200], lexical_scores=words, device="cpu")
+    assert there.report.settings == here.report.settings
+    # the descent stops within a tolerance, at a step that rounding decides
+    assert there.report.lift == pytest.approx(here.report.lift, abs=0.01)
+    gained = (mean_ndcg(one.layer, queries[200:], documents, relevance[200:]) for one in (here, there))
+    assert next(gained) == pytest.approx(next(gained), abs=0.02)
+
+
+def test_a_device_that_is_not_there_is_named():
+    queries, documents, relevance = planted(n_queries=60)
+    with pytest.raises(InputError, match="'abacus' is not"):
+        fit(queries, documents, relevance, device="abacus")
 
 
 def test_progress_runs_to_its_total_on_the_caller_s_thread():
@@ -266,11 +369,70 @@ def test_the_gradient_agrees_with_finite_differences(seed, n):
 @settings(deadline=None, max_examples=10)
 def test_the_descent_ends_where_the_gradient_vanishes(seed, n):
     problem, _ = a_problem(seed, n)
-    z = problem.solve(3.0, problem.start, tolerance=1e-9, max_iterations=200, on_step=lambda: None)
+    z, _ = problem.solve(3.0, problem.start, tolerance=1e-9, max_iterations=200, on_step=lambda: None)
     _, at_start = problem.loss_and_gradient(problem.start, 3.0)
     _, at_end = problem.loss_and_gradient(z, 3.0)
     assert np.linalg.norm(at_end) < 0.02 * np.linalg.norm(at_start)
     np.testing.assert_allclose(problem.solution(problem.matrix(z)), z, atol=1e-5)
+
+
+def test_a_step_shows_the_same_curvature_at_another_penalty():
+    problem, rng = a_problem(3, 40)
+    z = (0.05 * rng.standard_normal(problem.start.shape)).astype(np.float32)
+    step = (0.01 * rng.standard_normal(z.shape)).astype(np.float32)
+    shown = {}
+    for penalty in (30.0, 3.0):
+        _, before = problem.loss_and_gradient(z, penalty)
+        _, after = problem.loss_and_gradient(z + step, penalty)
+        shown[penalty] = Shown(step, after - before)
+    np.testing.assert_allclose(problem.stiffened(shown[30.0], 3.0, 30.0).change, shown[3.0].change, atol=1e-5)
+    assert problem.stiffened(Shown(step, 0 * step), 3.0, 30.0) is None  # flat, less a penalty: it would bend down
+
+
+def test_the_path_of_penalties_needs_fewer_evaluations_than_each_penalty_by_itself():
+    problem, _ = a_problem(1, 40)
+    counted = []
+
+    def solved(penalty, start, before):
+        return problem.solve(
+            penalty, start, before=before, tolerance=1e-6, max_iterations=50, on_step=lambda: counted.append(penalty)
+        )
+
+    z, shown = solved(30.0, problem.start, None)
+    along, _ = solved(3.0, z, problem.stiffened(shown, 3.0, 30.0))
+    n_along = counted.count(3.0)
+    alone, _ = solved(3.0, problem.start, None)
+    assert n_along < counted.count(3.0) - n_along
+    losses = [problem.loss_and_gradient(solution, 3.0)[0] for solution in (along, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_bases_of_a_problem_do_for_one_like_it():
+    rng = np.random.default_rng(0)
+    queries, documents = unit(rng, 40), unit(rng, 9)
+    targets = csr_array(np.eye(9, dtype=np.float32)[rng.integers(0, 9, 40)])
+    others = unit(rng, 30)
+    bases = Problem.build(queries, documents, targets).bases
+    assert bases.are_complete
+    solved = []
+    for taken in (None, bases):
+        problem = Problem.build(others, documents, targets[:30], bases=taken)
+        z, _ = problem.solve(3.0, problem.start, tolerance=1e-9, max_iterations=200, on_step=lambda: None)
+        solved.append(problem.matrix(z))
+    np.testing.assert_allclose(solved[1], solved[0], atol=5e-3)
+    few = Problem.build(queries[:3], documents, targets[:3]).bases
+    assert not few.are_complete
+    assert Problem.build(others, documents, targets[:30], bases=few).bases.are_complete
+
+
+def test_a_candidate_that_some_fold_could_not_train_is_no_candidate():
+    gain = {IDENTITY: np.zeros(4), Settings(10.0): np.full(4, 0.1), Settings(10.0, has_standins=True): np.full(4, 0.9)}
+    folds = [
+        FoldResult("queries", np.arange(4), gain),
+        FoldResult("queries", np.arange(4, 8), dict([*gain.items()][:2])),
+    ]
+    assert choose(folds).settings == Settings(10.0)
+    assert choose(folds[::-1]).settings == Settings(10.0)
 
 
 def test_standins_ask_for_documents_without_labels_as_far_off_as_queries_are():

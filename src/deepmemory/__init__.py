@@ -5,6 +5,8 @@
     job_id = store.deep_memory.train(queries=[...], relevance=[[(ids[0], 1.0)], ...])
     store.search("what does water become when it freezes?")
 
+Documents that are in a database already stay there: see `attach`.
+
 The names below are imported when first used, so that ``import deepmemory`` takes milliseconds.
 """
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from deepmemory.data import Document, Hit
     from deepmemory.jobs import Job
     from deepmemory.memory import DeepMemory
-    from deepmemory.store import VectorStore
+    from deepmemory.store import VectorStore, attach
 
 __all__ = [
     "ArtifactError",
@@ -78,6 +80,7 @@ __all__ = [
     "TooLargeError",
     "VectorStore",
     "__version__",
+    "attach",
 ]
 
 _ROOMS = {
@@ -86,6 +89,7 @@ _ROOMS = {
     "Hit": "deepmemory.data",
     "Job": "deepmemory.jobs",
     "VectorStore": "deepmemory.store",
+    "attach": "deepmemory.store",
 }
 
 

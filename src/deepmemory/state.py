@@ -1,7 +1,8 @@
 """What a store keeps beside its vectors, as named blobs: its record, saved layers, jobs and history.
 
-Three places can hold them: a folder, an object store (S3 and its like), or memory. Each write is whole or not
-there at all, on every one of them, so that a crash or a full disk leaves what was there before.
+Four places can hold them: a folder, an object store (S3 and its like), a database (`deepmemory.state_postgres`), or
+memory. Each write is whole or not there at all, on every one of them, so that a crash or a full disk leaves what was
+there before.
 """
 # ruff: noqa: D102  State documents the methods of its three kinds
 
@@ -22,11 +23,21 @@ from deepmemory.errors import InputError, MissingExtraError, StorageError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["FolderState", "MemoryState", "ObjectState", "State", "open_state", "replace_file"]
+__all__ = [
+    "FolderState",
+    "MemoryState",
+    "ObjectState",
+    "State",
+    "blobs_in",
+    "checked_name",
+    "open_state",
+    "replace_file",
+]
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST_NAME = 200
 _OBJECT_SCHEMES = ("s3", "gs", "az")
+_POSTGRES_SCHEMES = ("postgresql", "postgres")
 _LOCK_WAIT_SECONDS = 60.0
 
 
@@ -82,14 +93,15 @@ def open_state(path: str | os.PathLike[str], *, storage_options: Mapping[str, st
     """Open the blobs at a path, creating nothing until the first write.
 
     Args:
-        path: a folder, ``file://...``, ``memory://``, or ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); for
-            a collection of a vector database (``chroma://...``), the folder of ours that belongs to it.
+        path: a folder, ``file://...``, ``memory://``, ``s3://bucket/prefix`` (also ``gs://`` and ``az://``), or
+            ``postgresql://...?table=docs``; for a collection of a vector database (``chroma://...``), the folder of
+            ours that belongs to it.
         storage_options: credentials, region and endpoint of an object store, by the names that LanceDB takes;
             what is absent is taken from the usual environment variables.
 
     Raises:
         InputError: the scheme is unknown.
-        MissingExtraError: an object store was asked for and its client is not installed.
+        MissingExtraError: an object store or a database was asked for and its client is not installed.
     """
     text = os.fspath(path)
     scheme, separator, rest = text.partition("://")
@@ -103,13 +115,18 @@ def open_state(path: str | os.PathLike[str], *, storage_options: Mapping[str, st
         return FolderState(state_folder(text))
     if scheme in _OBJECT_SCHEMES and rest.strip("/"):
         return ObjectState(text, storage_options=storage_options)
+    if scheme in _POSTGRES_SCHEMES:
+        from deepmemory.state_postgres import PostgresState
+
+        return PostgresState(text)
     raise InputError(
-        f"a store is a folder, memory://, an object store such as s3://bucket/prefix or a collection such as "
-        f"chroma://host:port/name; {text!r} is none of them"
+        "a store is a folder, memory://, an object store such as s3://bucket/prefix, a table such as "
+        "postgresql://user@host/database?table=docs, or a collection such as chroma://host:port/docs; "
+        f"{text!r} is none of them"
     )
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
     """The name itself, when it is one that every place can hold."""
     segments = name.split("/")
     if len(name) > _LONGEST_NAME or not all(_SEGMENT.fullmatch(segment) for segment in segments):
@@ -120,9 +137,9 @@ def _checked(name: str) -> str:
     return name
 
 
-def _named_in(folder: str, entries: Sequence[str]) -> tuple[str, ...]:
+def blobs_in(folder: str, entries: Sequence[str]) -> tuple[str, ...]:
     """The full names of those entries of a folder that are blobs."""
-    start = f"{_checked(folder.rstrip('/'))}/" if folder else ""
+    start = f"{checked_name(folder.rstrip('/'))}/" if folder else ""
     return tuple(start + entry for entry in sorted(entries) if _SEGMENT.fullmatch(entry))
 
 
@@ -138,7 +155,7 @@ class FolderState(State):
         self.location = os.fspath(root)
 
     def read(self, name: str) -> bytes | None:
-        path = self.root / _checked(name)
+        path = self.root / checked_name(name)
         with _failures(f"read {path}"):
             try:
                 return path.read_bytes()
@@ -146,13 +163,13 @@ class FolderState(State):
                 return None
 
     def write(self, name: str, data: bytes) -> None:
-        replace_file(self.root / _checked(name), data)
+        replace_file(self.root / checked_name(name), data)
 
     def write_new(self, name: str, data: bytes) -> bool:
         # A hard link would need no lock, but exFAT, SMB and many FUSE folders have none.
         import filelock
 
-        target = self.root / _checked(name)
+        target = self.root / checked_name(name)
         with _failures(f"write {target}"):
             _make_folders(target.parent)
             lock = filelock.FileLock(self.root / ".lock", timeout=_LOCK_WAIT_SECONDS, mode=0o666)
@@ -169,17 +186,17 @@ class FolderState(State):
                 ) from error
 
     def list(self, folder: str = "") -> tuple[str, ...]:
-        path = self.root / _checked(folder.rstrip("/")) if folder else self.root
+        path = self.root / checked_name(folder.rstrip("/")) if folder else self.root
         with _failures(f"list {path}"):
             try:
                 with os.scandir(path) as entries:
                     files = [entry.name for entry in entries if entry.is_file()]
             except FileNotFoundError:
                 return ()
-        return _named_in(folder, files)
+        return blobs_in(folder, files)
 
     def delete(self, name: str) -> bool:
-        path = self.root / _checked(name)
+        path = self.root / checked_name(name)
         with _failures(f"delete {path}"):
             try:
                 path.unlink()
@@ -264,15 +281,15 @@ class MemoryState(State):
         self._lock = threading.Lock()
 
     def read(self, name: str) -> bytes | None:
-        return self._blobs.get(_checked(name))
+        return self._blobs.get(checked_name(name))
 
     def write(self, name: str, data: bytes) -> None:
         with self._lock:
-            self._blobs[_checked(name)] = bytes(data)
+            self._blobs[checked_name(name)] = bytes(data)
 
     def write_new(self, name: str, data: bytes) -> bool:
         with self._lock:
-            if _checked(name) in self._blobs:
+            if checked_name(name) in self._blobs:
                 return False
             self._blobs[name] = bytes(data)
             return True
@@ -281,11 +298,11 @@ class MemoryState(State):
         start = f"{folder.rstrip('/')}/" if folder else ""
         with self._lock:
             inside = [name[len(start) :] for name in self._blobs if name.startswith(start)]
-        return _named_in(folder, [entry for entry in inside if "/" not in entry])
+        return blobs_in(folder, [entry for entry in inside if "/" not in entry])
 
     def delete(self, name: str) -> bool:
         with self._lock:
-            return self._blobs.pop(_checked(name), None) is not None
+            return self._blobs.pop(checked_name(name), None) is not None
 
     def is_empty(self) -> bool:
         return not self._blobs
@@ -306,34 +323,34 @@ class ObjectState(State):
     def read(self, name: str) -> bytes | None:
         with self._failures(f"read {name}"):
             try:
-                return bytes(self._store.get(_checked(name)).bytes())
+                return bytes(self._store.get(checked_name(name)).bytes())
             except FileNotFoundError:
                 return None
 
     def write(self, name: str, data: bytes) -> None:
         with self._failures(f"write {name}"):
-            self._store.put(_checked(name), data, mode="overwrite", use_multipart=False)
+            self._store.put(checked_name(name), data, mode="overwrite", use_multipart=False)
 
     def write_new(self, name: str, data: bytes) -> bool:
         from obstore.exceptions import AlreadyExistsError
 
         with self._failures(f"write {name}"):
             try:
-                self._store.put(_checked(name), data, mode="create", use_multipart=False)
+                self._store.put(checked_name(name), data, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
         return True
 
     def list(self, folder: str = "") -> tuple[str, ...]:
-        prefix = _checked(folder.rstrip("/")) if folder else None
+        prefix = checked_name(folder.rstrip("/")) if folder else None
         with self._failures(f"list {folder or 'the top'}"):
             objects = self._store.list_with_delimiter(prefix)["objects"]
-        return _named_in(folder, [entry["path"].rpartition("/")[2] for entry in objects])
+        return blobs_in(folder, [entry["path"].rpartition("/")[2] for entry in objects])
 
     def delete(self, name: str) -> bool:
         with self._failures(f"delete {name}"):
             try:
-                self._store.head(_checked(name))
+                self._store.head(checked_name(name))
             except FileNotFoundError:
                 return False
             self._store.delete(name)

@@ -46,7 +46,8 @@ def twins(module_environment, tmp_path_factory) -> Iterator[Twins]:
         for store in (there, here):
             metadatas = [{"even": row % 2 == 0} for row in range(len(ids))]
             assert store.add(texts, metadatas, ids) == ids
-            store.deep_memory.train(queries, relevance, seed=3, wait=True)
+            made = [row >= 100 for row in range(len(queries))]
+            store.deep_memory.train(queries, relevance, made=made, seed=3, wait=True)
         yield Twins(there, here, queries, relevance)
 
 
@@ -167,6 +168,8 @@ def test_layers_are_chosen_exported_and_imported(twins: Twins, tmp_path) -> None
     assert twins.there.search(query) == twins.there.search(query, deep_memory=False)
     assert memory.rollback() == "v1"
     memory.export_model("v1", tmp_path / "layer")
+    _, weights = memory.export(tmp_path / "exported", "typescript").files
+    assert weights.read_bytes() == (tmp_path / "layer").read_bytes()
     assert twins.here.deep_memory.import_model(tmp_path / "layer") == "v2"
     twins.here.deep_memory.export_model("v1", tmp_path / "other")
     assert memory.import_model(tmp_path / "other") == "v2"

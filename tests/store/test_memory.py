@@ -130,6 +130,22 @@ def test_queries_that_come_twice_count_once(memory):
     assert job.results["n_queries"] == len(set(QUERIES))
 
 
+def test_made_queries_train_and_do_not_judge(filled):
+    memory = filled.deep_memory
+    made = [row >= 80 for row in range(len(QUERIES))]
+    job = memory.status(memory.train(QUERIES, RELEVANCE, made=made, wait=True), verbose=False)
+    assert (job.results["n_queries"], job.results["n_made"]) == (len(QUERIES), len(QUERIES) - 80)
+    assert job.results["by_query"]["ndcg@10"]["n_queries"] == 80
+    assert memory.history[-1].labelled.made == tuple(made)
+    asked_for = {id for pairs in RELEVANCE[:80] for id, _ in pairs}
+    evaluation = memory.evaluate(HELD_OUT_RELEVANCE, HELD_OUT, verbose=False)
+    assert [query.seen for query in evaluation.queries] == [
+        bool(set(query.qrels) & asked_for) for query in evaluation.queries
+    ]
+    causes = [cause for query in QUERIES for hit in filled.explain(query, k=3).hits for cause in hit.causes]
+    assert {cause.query for cause in causes} <= set(QUERIES[:80])
+
+
 def test_where_nothing_can_be_learned_the_layer_stays_off_and_says_why(memory, capsys):
     before = right_at_first_of(memory)
     job_id = memory.train(QUERIES[:3], RELEVANCE[:3], wait=True)

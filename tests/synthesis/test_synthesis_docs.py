@@ -29,6 +29,7 @@ def test_the_python(tmp_path, monkeypatch):
             store.add([d.text for d in documents()], ids=[d.id for d in documents()])
         names = {
             "real_queries": ["how 2 knead"],
+            "real_relevance": [[(documents()[1].id, 1.0)]],
             "docs": [document.text for document in documents()],
             "ids": [document.id for document in documents()],
             "chat_model": OpenAIChat("chat-test"),

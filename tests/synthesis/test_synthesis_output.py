@@ -1,6 +1,7 @@
 """What is written is read back by our own readers, and splits keep what they promise."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from writer import documents
@@ -22,6 +23,7 @@ def test_json_lines_for_training(tmp_path):
     write_queries(tmp_path / "q.jsonl", MADE)
     labelled = read_labelled(tmp_path / "q.jsonl")
     assert labelled == MADE.labelled
+    assert labelled.made == (True, True, True)
     first = json.loads((tmp_path / "q.jsonl").read_text().splitlines()[0])
     assert (first["kind"], first["generator"]) == ("question", "openai:m")
 
@@ -30,7 +32,7 @@ def test_a_beir_folder(tmp_path):
     write_queries(tmp_path / "beir", MADE, "beir", documents=documents())
     read = read_beir(tmp_path / "beir")
     assert [document.id for document in read.documents] == [document.id for document in documents()]
-    assert read.labelled() == MADE.labelled
+    assert read.labelled() == replace(MADE.labelled, made=())  # only JSON Lines tell made queries from asked ones
 
 
 def test_trec_topics_and_qrels(tmp_path):
@@ -42,7 +44,7 @@ def test_trec_topics_and_qrels(tmp_path):
 
 def test_a_llama_index_dataset(tmp_path):
     write_queries(tmp_path / "d.json", MADE, "llamaindex", documents=documents())
-    assert read_llama_index(tmp_path / "d.json").labelled() == MADE.labelled
+    assert read_llama_index(tmp_path / "d.json").labelled() == replace(MADE.labelled, made=())
     record = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
     assert set(record) == {"queries", "corpus", "relevant_docs", "mode"}, (
         "as EmbeddingQAFinetuneDataset.save_json has it"

@@ -12,6 +12,7 @@ from deepmemory.errors import InputError, NotAStoreError, StorageError
 __all__ = ["Backend", "Capabilities", "Distance", "Filter", "Ranking", "open_backend"]
 
 _OBJECT_SCHEMES = ("s3", "gs", "az")
+_POSTGRES_SCHEMES = ("postgresql", "postgres")
 
 
 def open_backend(
@@ -26,6 +27,7 @@ def open_backend(
 
     Args:
         path: a folder, ``file://...`` or ``s3://bucket/prefix`` (also ``gs://`` and ``az://``) for LanceDB;
+            ``postgresql://user@host:port/database?table=docs`` for a table of PostgreSQL with pgvector;
             ``chroma://host:port/collection``, ``qdrant://...`` or ``milvus://...`` for a collection of a vector
             database, with three slashes for one in a folder; ``memory://`` for documents that end with the process.
         create: make the folder where there is none. Documents are written at the first `Backend.upsert` only.
@@ -39,7 +41,7 @@ def open_backend(
         InputError: the path is of no kind that is known, or can't be read-only.
         NotAStoreError: there is no folder and none is to be made, or something else is there.
         StorageError: the folder can't be made, or the engine can't open it.
-        MissingExtraError: the client of a vector database is not installed.
+        MissingExtraError: the client for a database is not installed.
     """
     text = str(path)
     scheme, separator, rest = text.partition("://")
@@ -51,14 +53,19 @@ def open_backend(
             text, create=create, read_only=read_only, distance=distance, storage_options=storage_options
         )
         return backend
+    if separator and scheme in _POSTGRES_SCHEMES:
+        from deepmemory.backends.pgvector import PgvectorBackend
+
+        return PgvectorBackend(text, read_only=read_only)
     if separator and scheme in _OBJECT_SCHEMES and rest.strip("/"):
         location = text.rstrip("/")
     elif not separator or scheme == "file":
         location = str(_folder(unquote(urlsplit(text).path) if separator else text, create=create and not read_only))
     else:
         raise InputError(
-            f"a store is a folder, memory://, an object store such as s3://bucket/prefix or a collection such as "
-            f"chroma://host:port/name; {text!r} is none of them"
+            "a store is a folder, memory://, an object store such as s3://bucket/prefix, a table such as "
+            "postgresql://user@host/database?table=docs, or a collection such as chroma://host:port/docs; "
+            f"{text!r} is none of them"
         )
 
     from deepmemory.backends.lance import LanceBackend

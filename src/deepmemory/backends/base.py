@@ -97,6 +97,11 @@ class Backend(ABC):
     def dimensions(self) -> int | None:
         """Length of the vectors; None until the first `upsert`, and after `drop`."""
 
+    @property
+    def left_out(self) -> int:
+        """Rows that an attached collection has and that are no documents here, for they have no vector."""
+        return 0
+
     @abstractmethod
     def upsert(self, documents: Sequence[Document], vectors: VectorArray) -> None:
         """Add documents, replacing those whose id exists: all of them or, where it raises, none.

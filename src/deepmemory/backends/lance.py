@@ -198,15 +198,7 @@ class LanceBackend(Backend):
         return [found.get(document_id) for document_id in ids]
 
     def get_vectors(self, ids: Sequence[str], *, filter: Filter | None = None) -> dict[str, VectorArray]:
-        conditions = read_filter(filter)
-        found = self._cache.get(ids, self._fetch_vectors)
-        allowed = [frozenset(map(lance_rows.hash_term, terms)) for terms in conditions.any_of]
-        return {
-            document_id: cached.vector
-            for document_id, cached in found.items()
-            if (conditions.ids is None or document_id in conditions.ids)
-            and not any(cached.term_hashes.isdisjoint(hashes) for hashes in allowed)
-        }
+        return self._cache.passing(ids, read_filter(filter), self._fetch_vectors)
 
     def _fetch_vectors(self, ids: Sequence[str]) -> dict[str, CachedVector]:
         found: dict[str, CachedVector] = {}

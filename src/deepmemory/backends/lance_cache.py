@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from deepmemory.backends import lance_rows
 from deepmemory.backends.base import VectorArray
+from deepmemory.backends.filters import Conditions
 
 __all__ = ["CachedVector", "VectorCache"]
 
@@ -46,6 +48,21 @@ class VectorCache:
         self._vectors: dict[str, CachedVector | None] = {}
         self._bytes = 0
         self._lock = threading.Lock()
+
+    def passing(
+        self,
+        ids: Sequence[str],
+        conditions: Conditions,
+        fetch: Callable[[Sequence[str]], Mapping[str, CachedVector]],
+    ) -> dict[str, VectorArray]:
+        """The vectors of those ids that exist and pass the conditions."""
+        allowed = [frozenset(map(lance_rows.hash_term, terms)) for terms in conditions.any_of]
+        return {
+            id: cached.vector
+            for id, cached in self.get(ids, fetch).items()
+            if (conditions.ids is None or id in conditions.ids)
+            and not any(cached.term_hashes.isdisjoint(hashes) for hashes in allowed)
+        }
 
     def get(
         self, ids: Sequence[str], fetch: Callable[[Sequence[str]], Mapping[str, CachedVector]]

@@ -34,9 +34,9 @@ def schema(dimensions: int) -> pa.Schema:
     )
 
 
-def dimensions_of(table_schema: pa.Schema) -> int:
+def dimensions_of(table_schema: pa.Schema, column: str = "vector") -> int:
     """The length of the vectors of a table with this schema."""
-    return int(table_schema.field("vector").type.list_size)
+    return int(table_schema.field(column).type.list_size)
 
 
 def rows(documents: Sequence[Document], vectors: VectorArray) -> pa.Table:
@@ -115,11 +115,11 @@ def _hash_list(terms: AbstractSet[str]) -> str:
     return ", ".join(str(hash_term(term)) for term in sorted(terms))
 
 
-def id_list(ids: Iterable[str]) -> str:
-    """The SQL that is true for rows with one of the ids."""
+def id_list(ids: Iterable[str], column: str = "id") -> str:
+    """The SQL that is true for rows with one of the ids, or one of the texts in another column."""
     # An id that can't be encoded was never stored. Doubling is all that SQL knows of quoting; a backslash is itself.
     literals = [_literal(document_id) for document_id in sorted(set(ids)) if _encodable(document_id)]
-    return f"id IN ({', '.join(literals)})" if literals else "false"
+    return f"{column} IN ({', '.join(literals)})" if literals else "false"
 
 
 def _literal(text: str) -> str:

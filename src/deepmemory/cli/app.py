@@ -8,11 +8,13 @@ import typer
 
 from deepmemory.cli import (
     ask,
+    attach,
     benchmark,
     demo,
     diagnose,
     documents,
     evaluate,
+    export,
     ingest,
     jobs,
     layers,
@@ -36,6 +38,7 @@ app = typer.Typer(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     demo.demo,
     ingest.ingest,
+    attach.attach,
     search.search,
     ask.ask,
     queries.queries,
@@ -46,6 +49,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     jobs.jobs,
     jobs.cancel,
     layers.layers,
+    export.export,
     documents.info,
     documents.documents,
     benchmark.benchmark,
@@ -93,6 +97,8 @@ def deepmemory(
     'documents' show ids):
 
       {"query": "locked out", "relevance": [["ID OF A DOCUMENT", 1.0]]}
+
+    Where the documents are in a database already, 'deepmemory attach' takes the place of 'ingest'.
 
     All commands use the store ./deepmemory-store, unless --store or the variable DEEPMEMORY_STORE names another.
     'deepmemory COMMAND --help' tells more.

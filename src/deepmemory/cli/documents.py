@@ -21,13 +21,14 @@ __all__ = ["documents", "info"]
 def info(store: StorePath = DEFAULT_STORE, as_json: Json = False) -> None:
     """Say what the store holds."""
     with open_store(store, read_only=True) as opened:
-        summary = opened.summary()
+        summary, attached = opened.summary(), opened.attachment
     if as_json:
         print_json(summary)
         return
     layers = summary["layers"]
     lines = {
         "store": summary["path"],
+        **({} if attached is None else {"attached": attached.described}),
         "documents": f"{summary['documents']:,}",
         "embedder": summary["embedder"] or "none: vectors are given",
         "vectors": f"{summary['dimensions'] or 'no'} dimensions, compared by {summary['distance']}",

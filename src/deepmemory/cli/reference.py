@@ -19,6 +19,7 @@ test sees to it that it is up to date.
   the command line itself is wrong; 130 when it was interrupted by Ctrl-C. Whatever ends a command, the store is whole.
 - `DEEPMEMORY_STORE` names the store where `--store` doesn't. `DEEPMEMORY_DEBUG=1`, or `deepmemory --debug COMMAND`,
   shows tracebacks. `OPENAI_API_KEY` and `OPENAI_BASE_URL` are those of the embedder `openai:MODEL`.
+- `DEEPMEMORY_DEVICE=cuda` trains on a GPU through PyTorch (`pip install 'deepmemory[gpu]'`).
 - A store on a hub is `--store hub://org/name`: `DEEPMEMORY_TOKEN` has the token, and `DEEPMEMORY_HUB_URL` the hub's
   address where it isn't `http://127.0.0.1:8900`.
 - `python -m deepmemory` is the same command.

@@ -15,7 +15,7 @@ from deepmemory.errors import InputError, MissingExtraError, NotAStoreError
 if TYPE_CHECKING:
     from deepmemory.server import HubFolder, Registry, Token
 
-__all__ = ["serve", "token"]
+__all__ = ["need_server", "serve", "token"]
 
 DEFAULT_DATA = Path("deepmemory-hub")
 
@@ -56,7 +56,7 @@ def serve(  # noqa: PLR0917  options, which are given by name
     More limits are set by variables, such as DEEPMEMORY_HUB_MAX_DOCUMENTS; docs/hub.md lists them. The log on stderr
     is JSON, one line for each request.
     """
-    _need_server()
+    need_server()
     from deepmemory import server
 
     settings = server.HubSettings.from_environment().replaced(
@@ -114,7 +114,7 @@ def token(  # noqa: PLR0917  options, which are given by name
       deepmemory token list
       deepmemory token revoke 0a1b2c3d4e5f
     """
-    _need_server()
+    need_server()
     from deepmemory.server import HubFolder
 
     folder = HubFolder(data)
@@ -182,7 +182,8 @@ def _registry(folder: "HubFolder") -> "Registry":
     return Registry(folder)
 
 
-def _need_server() -> None:
+def need_server() -> None:
+    """Raise `MissingExtraError` where what a hub is made of is not installed."""
     if not all(find_spec(module) for module in _SERVER):
         raise MissingExtraError("a hub", "server")
 

@@ -39,6 +39,9 @@ def train(
 
       query,id
       "locked out, what now",ID
+
+    Questions that deepmemory queries made are marked with "made": true. They train beside real ones, which alone judge
+    what is learned.
     """
     from deepmemory.formats import read_labelled
 
@@ -49,7 +52,13 @@ def train(
             progress_bars("Training") as (progress,),
         ):
             job_id = opened.deep_memory.train(
-                labelled.queries, labelled.relevance, words=words, seed=seed, wait=True, progress=progress
+                labelled.queries,
+                labelled.relevance,
+                made=labelled.made or None,
+                words=words,
+                seed=seed,
+                wait=True,
+                progress=progress,
             )
         job = opened.deep_memory.status(job_id, verbose=False)
     if as_json:

@@ -20,6 +20,7 @@ def check_labelled(
     queries: object,
     relevance: object,
     *,
+    made: object = None,
     known_ids: Callable[[Sequence[str]], set[str]] | None = None,
     rows: Sequence[str] | None = None,
 ) -> LabelledQueries:
@@ -35,6 +36,8 @@ def check_labelled(
         queries: a list of texts.
         relevance: for each query a list of ``(document id, grade)`` pairs (`Relevance`); a grade is a number of 0 or
             more. Lists do for tuples, as JSON has no tuples.
+        made: for each query whether it was made out of its document and not asked by anybody; None where all were
+            asked.
         known_ids: given distinct ids, returns those that exist; called at most once. Without it any id will do.
         rows: what messages call each row, such as ``"queries.jsonl, line 3"``; by default its place in the argument.
 
@@ -46,6 +49,7 @@ def check_labelled(
         ({'a': 1.0},)
     """
     texts, judged = _as_lists(queries, relevance)
+    flags = _made_flags(made, len(texts))
     problems_by_row: list[list[str]] = []
     qrels: list[dict[str, float]] = []
     for position, (text, pairs) in enumerate(zip(texts, judged, strict=True)):
@@ -63,7 +67,7 @@ def check_labelled(
     if problems:
         raise InputError(problems)
     relevant = ({id: grade for id, grade in judgements.items() if grade > 0} for judgements in qrels)
-    return LabelledQueries(queries=tuple(texts), qrels=tuple(relevant))
+    return LabelledQueries(queries=tuple(texts), qrels=tuple(relevant), made=flags)
 
 
 def _as_lists(queries: object, relevance: object) -> tuple[list[Any], list[Any]]:
@@ -87,6 +91,19 @@ def _as_lists(queries: object, relevance: object) -> tuple[list[Any], list[Any]]
     if not texts:
         raise InputError("queries is empty: at least one query with a relevant document is needed.")
     return texts, judged
+
+
+def _made_flags(made: object, n: int) -> tuple[bool, ...]:
+    if made is None:
+        return ()
+    if not is_list(made) or not all(isinstance(flag, bool | np.bool_) for flag in made):
+        raise InputError(
+            f"made must be a list of True (made out of its document) and False (asked), but is {shown(made)}"
+        )
+    flags = tuple(bool(flag) for flag in made)
+    if len(flags) != n:
+        raise InputError(f"made must have one entry for each query: there are {n} queries and {len(flags)} entries.")
+    return flags
 
 
 def _check_row(where: str, pairs: object) -> tuple[dict[str, float], list[str]]:

@@ -54,10 +54,17 @@ class LabelledQueries:
     Attributes:
         queries: the texts.
         qrels: for each query the grade (> 0) of each relevant document by id; never empty.
+        made: for each query whether it was made out of its document, by a model or by extraction, and not asked by
+            anybody; empty where none was made.
     """
 
     queries: tuple[str, ...]
     qrels: tuple[Mapping[str, float], ...]
+    made: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not any(self.made):
+            object.__setattr__(self, "made", ())
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -72,6 +79,11 @@ class LabelledQueries:
         """The public form, as `check_labelled` takes it."""
         return [list(judgements.items()) for judgements in self.qrels]
 
+    @property
+    def asked(self) -> "LabelledQueries":
+        """Those that were not made."""
+        return self.subset(position for position in range(len(self)) if not (self.made and self.made[position]))
+
     def subset(self, positions: Iterable[int]) -> "LabelledQueries":
         """The queries at these positions, in this order; an integer array will do.
 
@@ -82,16 +94,21 @@ class LabelledQueries:
         return LabelledQueries(
             queries=tuple(self.queries[position] for position in chosen),
             qrels=tuple(self.qrels[position] for position in chosen),
+            made=tuple(self.made[position] for position in chosen) if self.made else (),
         )
 
     def merged(self) -> "LabelledQueries":
         """The same with queries of exactly the same text made one, at the place of the first.
 
-        It wants what any of them wanted, each document at the highest grade that it was given.
+        It wants what any of them wanted, each document at the highest grade that it was given, and was made only if
+        all of them were.
         """
         qrels_by_text: dict[str, dict[str, float]] = {}
-        for text, judgements in zip(self.queries, self.qrels, strict=True):
+        made_by_text: dict[str, bool] = {}
+        made = self.made or (False,) * len(self)
+        for text, judgements, is_made in zip(self.queries, self.qrels, made, strict=True):
             union = qrels_by_text.setdefault(text, {})
+            made_by_text[text] = is_made and made_by_text.get(text, True)
             for id, grade in judgements.items():
                 union[id] = max(grade, union.get(id, 0.0))
-        return LabelledQueries(queries=tuple(qrels_by_text), qrels=tuple(qrels_by_text.values()))
+        return LabelledQueries(tuple(qrels_by_text), tuple(qrels_by_text.values()), tuple(made_by_text.values()))

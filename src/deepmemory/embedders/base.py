@@ -27,6 +27,16 @@ class Embedder(ABC):
         """Length of the vectors; None where that is not known before the first text is embedded."""
         return None
 
+    @property
+    def query_map(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """What a model's vectors of queries go through before they are given: ``unit(x matrix + offset)``.
+
+        Returns:
+            the matrix ``(model's dimensions, dimensions)`` and the offset ``(dimensions,)``; None where they are given
+            as the model makes them. Exported layers take queries as the model makes them, so they hold the map.
+        """
+        return None
+
     @abstractmethod
     def embed_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Embed documents.

@@ -39,6 +39,7 @@ class _Row(NamedTuple):
     where: str
     query: object
     relevance: object
+    made: object = False
 
 
 def read_labelled(
@@ -51,8 +52,9 @@ def read_labelled(
 
     The file may be
 
-    - JSON Lines, or one JSON list, of ``{"query": "...", "relevance": [["document id", grade], ...]}``;
-      ``"question"`` does for ``"query"``, and other keys are ignored;
+    - JSON Lines, or one JSON list, of ``{"query": "...", "relevance": [["document id", grade], ...]}``, with
+      ``"made": true`` where the query was made out of its document; ``"question"`` does for ``"query"``, and other
+      keys are ignored;
     - CSV (comma, semicolon or tab) with a header: ``query`` (or ``question``), ``id`` (or ``document_id``,
       ``corpus-id``) and, unless every grade is 1, ``grade`` (or ``score``). A line is one pair; lines with the same
       query make one query;
@@ -84,6 +86,7 @@ def read_labelled(
         labelled = check_labelled(
             [row.query for row in parsed],
             [row.relevance for row in parsed],
+            made=[row.made for row in parsed],
             known_ids=known_ids,
             rows=[row.where for row in parsed],
         )
@@ -101,8 +104,10 @@ def write_labelled(path: str | Path, labelled: LabelledQueries) -> None:
         StorageError: the disk refused.
     """
     with atomic_file(Path(path)) as file:
-        for query, pairs in zip(labelled.queries, labelled.relevance, strict=True):
-            file.write(json.dumps({"query": query, "relevance": pairs}, ensure_ascii=False, allow_nan=False) + "\n")
+        made = labelled.made or (False,) * len(labelled)
+        for query, pairs, is_made in zip(labelled.queries, labelled.relevance, made, strict=True):
+            record = {"query": query, "relevance": pairs} | ({"made": True} if is_made else {})
+            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _read_folder(path: Path) -> Collection:
@@ -188,8 +193,10 @@ def _records_as_rows(records: Sequence[tuple[str, Any]], problems: list[str]) ->
         key = next((key for key in _QUERY_KEYS if isinstance(record, dict) and key in record), None)
         if key is None or "relevance" not in record:
             problems.append(f'{where}: expected {{"query": "...", "relevance": [["document id", 1.0]]}}.')
+        elif not isinstance(record.get("made", False), bool):
+            problems.append(f'{where}: "made" must be true or false, found {record["made"]!r}.')
         else:
-            rows.append(_Row(where, record[key], record["relevance"]))
+            rows.append(_Row(where, record[key], record["relevance"], record.get("made", False)))
     return rows
 
 

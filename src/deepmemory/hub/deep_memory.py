@@ -18,6 +18,7 @@ from deepmemory.diagnosis import Diagnosis, HeldOutQueries, decode_diagnosis
 from deepmemory.embedders import Embedder
 from deepmemory.errors import ArtifactError, Cancelled, DeepMemoryError, JobError
 from deepmemory.evaluation import Evaluation, decode_evaluation
+from deepmemory.exporting import QueryMap
 from deepmemory.hub.address import HubAddress
 from deepmemory.hub.backend import HubBackend
 from deepmemory.hub.connection import Effect, HubConnection
@@ -109,6 +110,8 @@ class HubDeepMemory(DeepMemory):
         vectors, _ = self._query_vectors(given)
         own_embedder = given.by_own_embedder and vectors is not None
         body = {**_asked(given, vectors), "seed": int(seed), "words": bool(words), "own_embedder": own_embedder}
+        if given.labelled.made:
+            body["made"] = list(given.labelled.made)
         # The key makes the hub start one job however often this is sent.
         headers = {"Idempotency-Key": secrets.token_hex(16)}
         reply = self._connection.call("POST", "/jobs", body, effect=Effect.SAME, slow=True, headers=headers)
@@ -163,6 +166,9 @@ class HubDeepMemory(DeepMemory):
         if progress is not None:
             progress(total, total)
         return diagnosis
+
+    def _exportable(self, name: str) -> tuple[SavedLayer, QueryMap | None]:
+        return self._downloaded(name)[1], None
 
     def _job(self, job_id: str) -> Job:
         return self._jobs.get(job_id)
@@ -247,7 +253,10 @@ def _report_alone(address: HubAddress, job_id: str, progress: Progress) -> None:
 
 def _asked(given: GivenQueries, vectors: NDArray[np.float32] | None) -> dict[str, Any]:
     labelled = given.labelled
-    asked = {"queries": list(labelled.queries), "relevance": [list(map(list, pairs)) for pairs in labelled.relevance]}
+    asked: dict[str, Any] = {
+        "queries": list(labelled.queries),
+        "relevance": [list(map(list, pairs)) for pairs in labelled.relevance],
+    }
     return asked if vectors is None else {**asked, "vectors": pack(vectors)}
 
 
@@ -260,7 +269,7 @@ def _asked_of(test: HeldOutQueries | None) -> dict[str, Any]:
 
 def _history_entry(values: Mapping[str, Any]) -> HistoryEntry:
     qrels = tuple({str(id): float(grade) for id, grade in pairs} for pairs in values["relevance"])
-    labelled = LabelledQueries(tuple(values["queries"]), qrels)
+    labelled = LabelledQueries(tuple(values["queries"]), qrels, tuple(map(bool, values.get("made", ()))))
     return HistoryEntry(values["kind"], values["at"], labelled, values["details"])
 
 

@@ -20,6 +20,7 @@ from deepmemory.errors import (
     JobError,
     NotFoundError,
     OverLimitError,
+    ReadOnlyError,
     TooLargeError,
 )
 
@@ -37,6 +38,7 @@ BY_CODE: Mapping[str, type[DeepMemoryError]] = {
     "input": InputError,
     "embedder_mismatch": EmbedderMismatchError,
     "capability": CapabilityError,
+    "read_only": ReadOnlyError,
     "over_limit": OverLimitError,
     "embedder": EmbedderError,
     "unavailable": HubUnavailableError,

@@ -9,14 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepmemory.artifacts import LayerInfo
+from deepmemory.artifacts import LayerInfo, SavedLayer
 from deepmemory.data import LabelledQueries, Relevance, check_labelled, check_vectors
 from deepmemory.data.text import is_list, shown, text_problem
 from deepmemory.diagnosis import Diagnosis, HeldOutQueries
 from deepmemory.embedders import Embedder, resolve_embedder
 from deepmemory.embedders.adapters import EmbeddingFunction, LangChainEmbeddings
-from deepmemory.errors import Cancelled, InputError, JobError, ReadOnlyError
+from deepmemory.errors import ArtifactError, Cancelled, InputError, JobError, ReadOnlyError
 from deepmemory.evaluation import TOP_K, Evaluation, depth_for
+from deepmemory.exporting import Exported, Format, QueryMap, SqlTarget, export_saved
 from deepmemory.jobs import CANCELLED, FAILED, Job
 from deepmemory.memory.history import HistoryEntry
 from deepmemory.memory.tables import jobs_table, status_table
@@ -89,6 +90,7 @@ class DeepMemory(ABC):
         token: str | None = None,  # noqa: ARG002  the original's; the store has its own
         *,
         embeddings: ArrayLike | None = None,
+        made: Sequence[bool] | None = None,
         words: bool = True,
         seed: int = 0,
         wait: bool = False,
@@ -106,6 +108,8 @@ class DeepMemory(ABC):
             embedding_function: embeds the queries instead of the store's embedder; it must make the same vectors.
             token: accepted as the original's, and not used.
             embeddings: ``(len(queries), dimensions)``, the queries' vectors, where they are known already.
+            made: for each query whether it was made out of its document, by a model or by extraction, and not asked by
+                anybody. Made queries train the linear layer and, where there are enough asked ones, judge nothing.
             words: learn as well how far to trust the store's full-text search beside the vectors, where it has one;
                 False learns on vectors alone, and searches then cost no full-text search.
             seed: of the folds; the same seed and data give the same layer.
@@ -123,7 +127,7 @@ class DeepMemory(ABC):
             Cancelled: with ``wait``, the job was cancelled.
         """
         self._refuse_if_read_only("train")
-        given = self._given(queries, relevance, embeddings, embedding_function)
+        given = self._given(queries, relevance, embeddings, embedding_function, made)
         job_id = self._start(given, seed, progress, words=words, wait=wait)
         if wait:
             self._wait_as_owner(job_id, progress)
@@ -237,6 +241,35 @@ class DeepMemory(ABC):
     @abstractmethod
     def export_model(self, name: str, path: str | Path) -> None:
         """Write a saved layer to a file that `import_model` of any store with the same embedder can take in."""
+
+    def export(
+        self,
+        path: str | Path,
+        format: Format,
+        *,
+        model: str | None = None,
+        overwrite: bool = False,
+        sql: SqlTarget | None = None,
+    ) -> Exported:
+        """Write a layer as files that other programs apply; a note in what is returned says what they can't hold.
+
+        Args:
+            path: where to; endings are added: ``layer`` gives ``layer.py`` and ``layer.npz``.
+            format: ``"numpy"``, ``"onnx"``, ``"sql"`` (PostgreSQL with pgvector) or ``"typescript"``.
+            model: name of a saved layer; the active one by default.
+            overwrite: replace files that are there.
+            sql: names in the database; for ``"sql"`` alone.
+
+        Raises:
+            ArtifactError: there is no such layer, it is damaged, or none is active.
+            InputError: the path or the names can't be used, or files are there already; nothing was written.
+        """
+        name = self.get_model() if model is None else model
+        if name is None:
+            known = ", ".join(self.models()) or "none yet: train one"
+            raise ArtifactError(f"no layer of {self._location} is active; name the one to export, of: {known}")
+        saved, query_map = self._exportable(name)
+        return export_saved(saved, path, format, overwrite=overwrite, sql=sql, query_map=query_map)
 
     def import_model(self, path: str | Path) -> str:
         """Save the layer of an exported file here; return its name, for `set_model`.
@@ -380,6 +413,10 @@ class DeepMemory(ABC):
         """Look at the queries; the test queries' vectors are still to be made where an embedder was given."""
 
     @abstractmethod
+    def _exportable(self, name: str) -> tuple[SavedLayer, QueryMap | None]:
+        """A saved layer, verified, and what the queries' model's vectors go through before it."""
+
+    @abstractmethod
     def _job(self, job_id: str) -> Job: ...
 
     @abstractmethod
@@ -414,8 +451,9 @@ class DeepMemory(ABC):
         relevance: Relevance,
         embeddings: ArrayLike | None,
         embedding_function: EmbedderSpec | None,
+        made: Sequence[bool] | None = None,
     ) -> GivenQueries:
-        labelled = check_labelled(queries, relevance, known_ids=self._known_ids)
+        labelled = check_labelled(queries, relevance, made=made, known_ids=self._known_ids)
         if embeddings is None:
             embedder = self._embedder_for(embedding_function)
             return GivenQueries(labelled, None, embedder, by_own_embedder=embedder is self._embedder)

@@ -51,6 +51,7 @@ class History:
             "at": now.isoformat(),
             "queries": labelled.queries,
             "relevance": labelled.relevance,
+            **({"made": labelled.made} if labelled.made else {}),
             "details": details,
         }
         self._state.write(name, json.dumps(entry, ensure_ascii=False).encode())
@@ -61,7 +62,7 @@ class History:
         try:
             values = json.loads(self._state.read(name) or b"")
             qrels = tuple({str(id): float(grade) for id, grade in pairs} for pairs in values["relevance"])
-            labelled = LabelledQueries(tuple(values["queries"]), qrels)
+            labelled = LabelledQueries(tuple(values["queries"]), qrels, tuple(map(bool, values.get("made", ()))))
             return HistoryEntry(values["kind"], values["at"], labelled, values["details"])
         except (ValueError, KeyError, TypeError):
             return None
@@ -78,4 +79,5 @@ class History:
 
 def data_hash(labelled: LabelledQueries) -> str:
     """SHA-256 of queries and relevance: two trainings on the same data have the same."""
-    return hashlib.sha256(json.dumps([labelled.queries, labelled.relevance]).encode()).hexdigest()
+    hashed = [labelled.queries, labelled.relevance, *([labelled.made] if labelled.made else [])]
+    return hashlib.sha256(json.dumps(hashed).encode()).hexdigest()

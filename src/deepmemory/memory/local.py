@@ -17,6 +17,7 @@ from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.errors import ArtifactError, JobError, StorageError
 from deepmemory.evaluation import Evaluation, depth_for, evaluate_rankings
 from deepmemory.explanation import Explanation, explain
+from deepmemory.exporting import QueryMap
 from deepmemory.jobs import CANCELLED, Job, JobStore
 from deepmemory.memory.deep_memory import DeepMemory, EvaluationRequest, GivenQueries
 from deepmemory.memory.history import History, HistoryEntry, data_hash
@@ -223,6 +224,16 @@ class LocalDeepMemory(DeepMemory):
             progress=progress,
         )
 
+    def _exportable(self, name: str) -> tuple[SavedLayer, QueryMap | None]:
+        saved = self._archive.load(name)
+        query_map = None if self._embedder is None else self._embedder.query_map
+        if query_map is None or not saved.info.embedder:
+            return saved, None
+        # A layer from before the queries were moved to another model takes the vectors of the model before.
+        ours = self._fingerprint()
+        is_behind_it = ours is not None and Fingerprint.from_dict(saved.info.embedder).matches(ours)
+        return saved, query_map if is_behind_it else None
+
     def _job(self, job_id: str) -> Job:
         return self._jobs.get(job_id)
 
@@ -290,7 +301,8 @@ class LocalDeepMemory(DeepMemory):
             return None, ()
         entry = self._history.read(str(saved.info.report.get("history", "")))
         if entry is not None:
-            return set(entry.labelled.labelled_ids), entry.labelled.queries
+            told = entry.labelled.asked if saved.info.report.get("n_made") else entry.labelled
+            return set(told.labelled_ids), entry.labelled.queries
         return {str(id) for id in saved.layer.document_ids} or None, ()
 
     def _training_queries(self, saved: SavedLayer) -> tuple[str, ...] | None:
@@ -298,7 +310,13 @@ class LocalDeepMemory(DeepMemory):
         entry = self._history.read(str(saved.info.report.get("history", "")))
         merged = None if entry is None else entry.labelled.merged()
         # The history of another store may have an entry of the same name, though that is hardly possible.
-        return None if merged is None or data_hash(merged) != saved.info.data_hash else merged.queries
+        if merged is None or data_hash(merged) != saved.info.data_hash:
+            return None
+        # Made queries that judged nothing are no keys either.
+        queries = merged.asked.queries if saved.info.report.get("n_made") else merged.queries
+        memory = saved.layer.memory
+        # Of very many queries a sample has trained, and which they were is not kept.
+        return queries if memory is None or len(memory.keys) == len(queries) else None
 
     def _log_evaluation(
         self, labelled: LabelledQueries, evaluation: Evaluation, saved: SavedLayer | None, asked: EvaluationRequest

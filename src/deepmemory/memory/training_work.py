@@ -1,5 +1,6 @@
 """What a training job does, from queries to a saved layer."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,9 @@ __all__ = ["Learned", "TrainingWork", "embed_checked", "embed_held_out"]
 
 _EMBEDDED, _FOUND_BY_WORDS, _GATHERED, _LOOKED_AT, _FITTED = 0.3, 0.35, 0.4, 0.45, 1.0
 _WORDS_BATCH = 50
+
+DEVICE_VARIABLE = "DEEPMEMORY_DEVICE"
+"""Names the PyTorch device on which this process's jobs train; without it they train by NumPy."""
 
 _DIAGNOSED = 500
 """Queries that are looked at in passing; `DeepMemory.diagnose` looks at more."""
@@ -102,8 +106,10 @@ class TrainingWork:
             pool.vectors,
             relevance,
             lexical_scores=lexical_scores(by_words, rows) if by_words else None,
+            made=self.labelled.made or None,
             seed=self.seed,
             distance=self.distance,
+            device=os.environ.get(DEVICE_VARIABLE) or None,
             progress=run.stage("training", _LOOKED_AT, _FITTED),
         )
         layer = result.layer.with_document_ids([pool.ids[int(row)] for row in result.layer.document_ids])

@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepmemory.server.attached import attach_dataset
     from deepmemory.server.folder import HubFolder
     from deepmemory.server.registry import Registry, Scope, Token
     from deepmemory.server.serving import serve
     from deepmemory.server.settings import HubSettings
 
-__all__ = ["HubFolder", "HubSettings", "Registry", "Scope", "Token", "serve"]
+__all__ = ["HubFolder", "HubSettings", "Registry", "Scope", "Token", "attach_dataset", "serve"]
 
 _HOMES = {
     "HubFolder": "deepmemory.server.folder",
@@ -21,6 +22,7 @@ _HOMES = {
     "Registry": "deepmemory.server.registry",
     "Scope": "deepmemory.server.registry",
     "Token": "deepmemory.server.registry",
+    "attach_dataset": "deepmemory.server.attached",
     "serve": "deepmemory.server.serving",
 }
 

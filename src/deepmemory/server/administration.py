@@ -71,7 +71,7 @@ def list_datasets(
     rows = []
     for name in found[:limit]:
         with contextlib.suppress(NotAStoreError):  # deleted at this moment
-            rows.append(hub.datasets.opened(name).row())
+            rows.append(hub.datasets.row(name))
     return reply({"datasets": rows, "next": found[limit - 1].name if len(found) > limit else None})
 
 
@@ -124,9 +124,8 @@ def delete_dataset(request: Request, org: Org, name: Name) -> Response:
     hub = hub_of(request)
     found = hub.registry.find_dataset(asker(request).org, check_org(request, org), check_name(name, "a dataset"))
     if found is not None:
-        dataset = hub.datasets.opened(found)
-        hub.trainings.forget(dataset)
-        hub.datasets.remove(dataset)
+        hub.trainings.forget(found)
+        hub.datasets.remove(found)
     return Response(status_code=204)
 
 
@@ -141,7 +140,8 @@ def clear_dataset(request: Request, org: Org, name: Name) -> Response:
     asked = schemas.parse(schemas.ClearRequest, request.state.body, empty=True)
     hub, dataset = hub_of(request), dataset_of(request, org, name)
     record = None if asked.record is None else (asked.record.distance, _given(asked.record))
-    hub.trainings.forget(dataset)
+    dataset.check_is_own("remove everything")
+    hub.trainings.forget(dataset.name)
     return reply(hub.datasets.clear(dataset, record).as_dict())
 
 

@@ -87,7 +87,8 @@ def _add_handlers(app: FastAPI) -> None:
         return JSONResponse(refusal.body, refusal.status, refusal.headers)
 
     async def failed(request: Request, error: Any) -> Response:
-        refusal = refusal_of(error, getattr(request.state, "dataset", "the dataset"))
+        state = request.state
+        refusal = refusal_of(error, getattr(state, "dataset", "the dataset"), getattr(state, "database", None))
         if refusal is None:
             raise error
         return JSONResponse(refusal.body, refusal.status, refusal.headers)

@@ -94,7 +94,7 @@ def dataset_of(request: Request, org: str, name: str) -> Dataset:
         Refusal: there is none that the token may see.
     """
     dataset = hub_of(request).datasets.find(asker(request).org, org, name)
-    request.state.dataset = dataset.path
+    request.state.dataset, request.state.database = dataset.path, dataset.database
     return dataset
 
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+from deepmemory.artifacts import LayerArchive
 from deepmemory.backends.base import Distance
 from deepmemory.embedders import Fingerprint, LocalEmbedder
-from deepmemory.errors import EmbedderMismatchError, InputError
+from deepmemory.errors import EmbedderMismatchError, InputError, ReadOnlyError, StorageError
 from deepmemory.server.folder import HubFolder
-from deepmemory.server.refusals import Refusal, not_found
+from deepmemory.server.refusals import Refusal, not_found, without_places
 from deepmemory.server.registry import DatasetName, Registry, check_name, iso_time, new_dataset_id
 from deepmemory.server.settings import HubSettings
 from deepmemory.state import open_state
@@ -66,12 +67,42 @@ class Dataset:
         state = open_state(folder)
         self.record = open_record(state, None)
         self.embeds = _can_embed(self.record.spec, settings)
-        self.store = VectorStore(folder, RECORDED if self.embeds else None, create=False)
+        self.store = self._opened(folder)
+
+    def _opened(self, folder: str) -> VectorStore:
+        try:
+            return VectorStore(folder, RECORDED if self.embeds else None, create=False)
+        except StorageError as error:
+            if self.database is None:
+                raise
+            raise StorageError(without_places(str(error), self.path, self.database)) from error
+
+    @property
+    def database(self) -> str | None:
+        """The address of the database that has its documents; None where they are the hub's own."""
+        return None if self.record.attachment is None else self.record.attachment.url
 
     @property
     def path(self) -> str:
         """``org/name``."""
         return self.name.path
+
+    def check_writable(self, action: str) -> None:
+        """Raise `ReadOnlyError` where its documents are in a database from which they are only read."""
+        attached = self.record.attachment
+        if attached is not None and attached.read_only:
+            raise ReadOnlyError(
+                f"can't {action}: the documents of {self.path} are in a database that the hub's operator attached for "
+                "reading only; change them there"
+            )
+
+    def check_is_own(self, action: str) -> None:
+        """Raise `ReadOnlyError` where its documents are in somebody's database."""
+        if self.record.attachment is not None:
+            raise ReadOnlyError(
+                f"can't {action}: the documents of {self.path} are in a database that the hub's operator attached; "
+                "delete the dataset to let go of them, which changes nothing there"
+            )
 
     def fingerprint(self) -> Fingerprint | None:
         """Of the embedder on record, as it is now: the hub's own embedding may have pinned it meanwhile."""
@@ -165,6 +196,29 @@ class Datasets:
                 self._open.popitem(last=False)
         return known
 
+    def row(self, name: DatasetName) -> dict[str, Any]:
+        """What a list of datasets says of one; numbers are None where its documents are in a database that is away.
+
+        Raises:
+            NotAStoreError: it was deleted at this moment.
+        """
+        try:
+            return self.opened(name).row()
+        except StorageError:
+            state = open_state(str(self._folder.dataset(name.id)))
+            record = open_record(state, None)
+            if record.attachment is None:
+                raise
+            return {
+                "name": name.name,
+                "documents": None,
+                "dimensions": None,
+                "distance": record.distance,
+                "embedder": record.embedder,
+                "layer": LayerArchive(state).active(),
+                "created": iso_time(name.created),
+            }
+
     def create(
         self,
         owner: str,
@@ -224,7 +278,7 @@ class Datasets:
             _check_embedder(dataset, record, embedder)
             if record.embedder is not None and record.fingerprint is None:
                 replace_record(state, record.pinned(embedder.fingerprint, record.spec))
-                self._close(dataset)
+                self._close(dataset.name)
         return self.opened(dataset.name)
 
     def clear(self, dataset: Dataset, record: tuple[Distance | None, GivenEmbedder | None] | None) -> Dataset:
@@ -233,7 +287,11 @@ class Datasets:
         Args:
             dataset: to be emptied.
             record: its distance and embedder from now on; None for those that it has.
+
+        Raises:
+            ReadOnlyError: its documents are in somebody's database.
         """
+        dataset.check_is_own("remove everything")
         with self._changing:
             store = dataset.store
             store.backend.drop()
@@ -242,18 +300,18 @@ class Datasets:
                     store.state.delete(blob)
             if record is not None:
                 replace_record(store.state, _record(record[0] or "cosine", record[1]))
-            self._close(dataset)
+            self._close(dataset.name)
         return self.opened(dataset.name)
 
-    def remove(self, dataset: Dataset) -> None:
-        """Delete a dataset. First its name goes, so that nobody finds half of it."""
-        self._registry.remove_dataset(dataset.name)
-        self._close(dataset)
-        shutil.rmtree(self._folder.dataset(dataset.name.id), ignore_errors=True)
+    def remove(self, name: DatasetName) -> None:
+        """Delete a dataset, also one whose database is gone. First its name goes, so that nobody finds half of it."""
+        self._registry.remove_dataset(name)
+        self._close(name)
+        shutil.rmtree(self._folder.dataset(name.id), ignore_errors=True)
 
-    def _close(self, dataset: Dataset) -> None:
+    def _close(self, name: DatasetName) -> None:
         with self._lock:
-            self._open.pop(dataset.name.id, None)
+            self._open.pop(name.id, None)
 
 
 def _record(distance: Distance, embedder: GivenEmbedder | None) -> StoreRecord:

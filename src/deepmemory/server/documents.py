@@ -53,6 +53,7 @@ def add_documents(request: Request, org: Org, name: Name, key: IdempotencyKey = 
     asked = schemas.parse(schemas.AddRequest, body)
     bounded(len(asked.documents), hub.settings.max_documents, "documents")
     dataset = dataset_of(request, org, name)
+    dataset.check_writable("add documents")
     given = [document.id if document.id is not None else uuid.uuid4().hex for document in asked.documents]
     texts = [document.text for document in asked.documents]
     metadatas = [document.metadata for document in asked.documents]
@@ -101,7 +102,9 @@ def delete_documents(request: Request, org: Org, name: Name) -> Response:
     """Delete documents by ids, by a filter, by both (ids that pass the filter), or all of them."""
     asked = schemas.parse(schemas.DeleteRequest, request.state.body)
     bounded(len(asked.ids or ()), hub_of(request).settings.max_ids, "ids")
-    store = dataset_of(request, org, name).store
+    dataset = dataset_of(request, org, name)
+    dataset.check_writable("delete documents")
+    store = dataset.store
     if not asked.all and asked.ids is None and not asked.filter:
         raise InputError("say what to delete: ids, a filter with a key in it, or all")
     if asked.all and (asked.ids is not None or asked.filter is not None):
@@ -323,5 +326,7 @@ def embed(request: Request, org: Org, name: Name) -> Response:
 @router.post("/optimize", status_code=204, openapi_extra=needs("write"))
 def optimize(request: Request, org: Org, name: Name) -> Response:
     """Let the engine compact, and index what is not indexed yet; never needed for correct results."""
-    dataset_of(request, org, name).store.optimize()
+    dataset = dataset_of(request, org, name)
+    dataset.check_writable("optimize")
+    dataset.store.optimize()
     return Response(status_code=204)

@@ -96,6 +96,7 @@ def history(request: Request, org: Org, name: Name) -> Response:
             "at": entry.at,
             "queries": entry.labelled.queries,
             "relevance": entry.labelled.relevance,
+            "made": list(entry.labelled.made),
             "details": dict(entry.details),
         }
         for entry in dataset_of(request, org, name).store.deep_memory.history

@@ -24,6 +24,7 @@ CODES: Mapping[str, str] = {
     "input": "what was sent is wrong; nothing was changed; problems lists everything that is",
     "embedder_mismatch": "the dataset was filled with another embedder",
     "capability": "this dataset can't do that",
+    "read_only": "the dataset's documents are in a database that the hub's operator attached, and are only read",
     "over_limit": "too many requests or jobs; Retry-After says when to try again",
     "embedder": "the embedding endpoint behind the hub failed",
     "unavailable": "the hub is stopping, or its disk or database failed; Retry-After says when to try again",
@@ -94,32 +95,35 @@ _STATUS: tuple[tuple[type[errors.DeepMemoryError], int, str], ...] = (
     (errors.JobError, 409, "job"),
     (errors.EmbedderError, 502, "embedder"),
     (errors.NotAStoreError, 404, "not_found"),
+    (errors.ReadOnlyError, 409, "read_only"),
     (errors.StorageError, 503, "unavailable"),
 )
 
 
-def refusal_of(error: errors.DeepMemoryError, dataset: str) -> Refusal | None:
+def refusal_of(error: errors.DeepMemoryError, dataset: str, database: str | None = None) -> Refusal | None:
     """How an exception is answered; None for one that is a fault of the hub.
 
     Args:
         error: what was raised.
         dataset: ``org/name``, which messages show instead of a folder of the hub.
+        database: the address of the database that has the dataset's documents, which they don't show either.
     """
     found = next(((status, code) for kind, status, code in _STATUS if isinstance(error, kind)), None)
     if found is None:
         return None
     status, code = found
-    problems = [without_folder(problem, dataset) for problem in getattr(error, "problems", ())]
+    problems = [without_places(problem, dataset, database) for problem in getattr(error, "problems", ())]
     return Refusal(
         status,
         code,
-        without_folder(str(error), dataset),
+        without_places(str(error), dataset, database),
         problems=problems if len(problems) > 1 else (),
         kind=type(error).__name__,
         retry_after=_RETRY_SECONDS if status == 503 else None,
     )
 
 
-def without_folder(message: str, dataset: str) -> str:
-    """A message with the dataset's name in place of its folder, which is nobody's business."""
-    return _FOLDER.sub(lambda _: dataset, message)
+def without_places(message: str, dataset: str, database: str | None = None) -> str:
+    """A message with the dataset's name in place of its folder, and a word for its database: nobody's business."""
+    shown = _FOLDER.sub(lambda _: dataset, message)
+    return shown.replace(database, "its database") if database else shown

@@ -58,10 +58,10 @@ class Me(BaseModel):
 
 
 class DatasetRow(BaseModel):
-    """A dataset in a list."""
+    """A dataset in a list; numbers are null where its documents are in a database that can't be reached."""
 
     name: str
-    documents: int
+    documents: int | None
     dimensions: int | None
     distance: Distance
     embedder: str | None

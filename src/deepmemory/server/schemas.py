@@ -218,6 +218,9 @@ class TrainRequest(Body):
 
     queries: list[str]
     relevance: Grades
+    made: list[bool] | None = Field(
+        default=None, description="For each query whether it was made out of its document and not asked by anybody."
+    )
     vectors: Vectors | None = None
     own_embedder: bool = Field(
         default=False, description="The vectors were made by the dataset's own embedder; the layer then says so."

@@ -30,7 +30,7 @@ from deepmemory.server.common import (
     reply,
 )
 from deepmemory.server.datasets import Dataset
-from deepmemory.server.refusals import Refusal, without_folder
+from deepmemory.server.refusals import Refusal, without_places
 from deepmemory.server.route import HubRoute, asker, hub_of, needs
 
 __all__ = ["router"]
@@ -54,7 +54,7 @@ def train(request: Request, org: Org, name: Name, key: IdempotencyKey = None) ->
     bounded(len(asked.queries), hub.settings.max_labelled, "queries")
     note_queries(request, asked.queries)
     dataset = dataset_of(request, org, name)
-    labelled = check_labelled(asked.queries, asked.relevance, known_ids=_known_ids(dataset))
+    labelled = check_labelled(asked.queries, asked.relevance, made=asked.made, known_ids=_known_ids(dataset))
     vectors = _vectors(dataset, asked.vectors, len(labelled))
     job_id = hub.registry.promise(
         dataset.name.id, key, b"train\0" + body, DurableJobStore.new_id(), hours=hub.settings.idempotency_hours
@@ -190,7 +190,7 @@ def diagnose(request: Request, org: Org, name: Name) -> Response:
 def job_record(job: Job, dataset: Dataset) -> dict[str, Any]:
     """A job as replies have it: without what only its runner needs."""
     record = {name: value for name, value in asdict(job).items() if name not in _INNER}
-    record["error"] = None if job.error is None else without_folder(job.error, dataset.path)
+    record["error"] = None if job.error is None else without_places(job.error, dataset.path, dataset.database)
     return record
 
 

@@ -25,7 +25,7 @@ from deepmemory.memory.training_work import Learned, TrainingWork
 from deepmemory.server.datasets import Dataset, Datasets
 from deepmemory.server.folder import HubFolder
 from deepmemory.server.refusals import Refusal
-from deepmemory.server.registry import Registry
+from deepmemory.server.registry import DatasetName, Registry
 from deepmemory.server.settings import HubSettings
 
 __all__ = ["Trainings"]
@@ -105,10 +105,13 @@ class Trainings:
         )
         known = {name.id: name for name in self._registry.list_datasets()}
         for job_id, dataset_id, _ in self._registry.open_jobs():
-            if dataset_id in known:
-                self._take_up(self._datasets.opened(known[dataset_id]), job_id)
-            else:
+            if dataset_id not in known:
                 self._registry.close_job(job_id)
+                continue
+            try:
+                self._take_up(self._datasets.opened(known[dataset_id]), job_id)
+            except StorageError as error:  # a database that a dataset is attached to is away: the hub serves the rest
+                _log.warning("training %s is put off: %s", job_id, error)
 
     def stop(self) -> None:
         """Leave what is running to the next start."""
@@ -225,10 +228,10 @@ class Trainings:
             running.left.wait(_WAIT_SECONDS)
         return jobs.delete(job_id)
 
-    def forget(self, dataset: Dataset) -> None:
+    def forget(self, name: DatasetName) -> None:
         """Stop every job of a dataset that is about to be emptied or deleted."""
         for job_id, dataset_id, _ in self._registry.open_jobs():
-            if dataset_id != dataset.name.id:
+            if dataset_id != name.id:
                 continue
             self._withdraw(job_id)
             if running := self._running.get(job_id):

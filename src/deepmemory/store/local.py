@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from deepmemory.backends import Filter, Ranking, open_backend
 from deepmemory.backends.base import Distance
 from deepmemory.data import Document, Hit, check_vectors
-from deepmemory.errors import DeepMemoryError
+from deepmemory.errors import DeepMemoryError, ReadOnlyError
 from deepmemory.explanation import Explanation
 from deepmemory.memory import EmbedderSpec, LocalDeepMemory
 from deepmemory.progress import Progress
@@ -41,13 +41,22 @@ class LocalParts(StoreParts):
         chosen = choose_embedder(embedder)
         self.state = open_state(path, storage_options=storage_options)
         record = open_or_make(self.state, chosen, create=create, distance=None if overwrite else distance)
-        self.backend = open_backend(
-            path,
-            create=create,
-            read_only=read_only,
-            storage_options=storage_options,
-            distance=(distance if overwrite else None) or record.distance,
-        )
+        attached = record.attachment
+        if attached is None:
+            self.backend = open_backend(
+                path,
+                create=create,
+                read_only=read_only,
+                storage_options=storage_options,
+                distance=(distance if overwrite else None) or record.distance,
+            )
+        elif overwrite:
+            raise ReadOnlyError(
+                f"can't overwrite {path}: its documents are those of {attached.named}; to let go of them, delete the "
+                "folder, which has none of them in it"
+            )
+        else:
+            self.backend = attached.open(read_only=read_only, storage_options=storage_options)
         if overwrite:
             record = start_anew(self.state, self.backend, chosen, distance)
         self.record = record

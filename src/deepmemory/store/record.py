@@ -1,4 +1,4 @@
-"""What a store says of itself, in one blob: format, distance, embedder."""
+"""What a store says of itself, in one blob: format, distance, embedder, and what it is attached to."""
 
 import json
 from collections.abc import Callable
@@ -10,11 +10,15 @@ from deepmemory.backends.base import Distance
 from deepmemory.embedders import Fingerprint
 from deepmemory.errors import InputError, NewerFormatError, NotAStoreError, StoreError
 from deepmemory.state import FolderState, State
+from deepmemory.store.attachment import Attachment
 
 __all__ = ["FORMAT", "RECORD_NAME", "StoreRecord", "open_record", "replace_record"]
 
-FORMAT = 1
+FORMAT = 2
 """The version of the layout written here; a store with a higher one is refused."""
+
+_FORMAT_UNATTACHED = 1
+"""What is written for a store with documents of its own: versions that know of no attachment read it as well."""
 
 RECORD_NAME = "deepmemory.json"
 
@@ -29,6 +33,7 @@ class StoreRecord:
         spec: what it can be made of again, such as ``"local"``; None for an object or a function.
         fingerprint: of that embedder; None until it has embedded something.
         created: when, ISO 8601 in UTC.
+        attachment: the collection of somebody else's that has the documents; None where the store has its own.
     """
 
     distance: Distance
@@ -36,6 +41,7 @@ class StoreRecord:
     spec: str | None = None
     fingerprint: Fingerprint | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    attachment: Attachment | None = None
 
     def pinned(self, fingerprint: Fingerprint, spec: str | None) -> "StoreRecord":
         """The same with the embedder that fills the store."""
@@ -44,13 +50,15 @@ class StoreRecord:
     def encode(self) -> bytes:
         """The bytes of the blob."""
         values = {
-            "format": FORMAT,
+            "format": _FORMAT_UNATTACHED if self.attachment is None else FORMAT,
             "distance": self.distance,
             "embedder": self.embedder,
             "spec": self.spec,
             "fingerprint": None if self.fingerprint is None else self.fingerprint.as_dict(),
             "created": self.created,
         }
+        if self.attachment is not None:
+            values["attachment"] = self.attachment.as_dict()
         return json.dumps(values, indent=2, ensure_ascii=False).encode()
 
     @classmethod
@@ -74,13 +82,14 @@ class StoreRecord:
         try:
             if values["distance"] not in get_args(Distance):
                 raise _damaged(location, f"the distance is {values['distance']!r}")
-            fingerprint = values["fingerprint"]
+            fingerprint, attachment = values["fingerprint"], values.get("attachment")
             return cls(
                 distance=cast("Distance", values["distance"]),
                 embedder=values["embedder"],
                 spec=values["spec"],
                 fingerprint=None if fingerprint is None else Fingerprint.from_dict(fingerprint),
                 created=values["created"],
+                attachment=None if attachment is None else Attachment.from_dict(attachment),
             )
         except (KeyError, TypeError, InputError) as error:
             raise _damaged(location, str(error)) from error

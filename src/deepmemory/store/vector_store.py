@@ -19,6 +19,7 @@ from deepmemory.explanation import Explanation
 from deepmemory.memory import DeepMemory, EmbedderSpec
 from deepmemory.progress import Progress
 from deepmemory.state import State
+from deepmemory.store.attachment import Attachment
 from deepmemory.store.opening import RECORDED, Recorded
 from deepmemory.store.parts import StoreParts
 from deepmemory.transform import Layer
@@ -58,10 +59,13 @@ class VectorStore:
         """Open the store at a path, or make one there.
 
         Args:
-            path: a folder; ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); ``chroma://host:port/collection``,
-                ``qdrant://...`` or ``milvus://...`` for a collection of a vector database, with layers and jobs in a
-                folder of ours below ``$DEEPMEMORY_STATE``; ``hub://org/name`` for a store on a Deep Memory hub, whose
-                address is in ``DEEPMEMORY_HUB_URL``; or ``memory://`` for a store that ends with this object.
+            path: a folder, also one that `deepmemory.attach` made beside somebody else's collection;
+                ``s3://bucket/prefix`` (also ``gs://`` and ``az://``); ``hub://org/name`` for a store on a Deep Memory
+                hub, whose address is in ``DEEPMEMORY_HUB_URL``; ``postgresql://user@host:port/database?table=docs``
+                for a table of PostgreSQL with pgvector, which is made where it is missing;
+                ``chroma://host:port/collection``, ``qdrant://...`` or ``milvus://...`` for a collection of a vector
+                database, with layers and jobs in a folder of ours below ``$DEEPMEMORY_STATE``; or ``memory://`` for a
+                store that ends with this object.
             embedder: turns texts into vectors: ``"local"``, ``"openai:MODEL"``, an object with ``embed_documents``
                 and ``embed_query``, or a function. By default the one on record, and ``"local"`` for a new store.
                 None where vectors are always given. On a hub, an embedder that the hub has itself works there, and
@@ -145,7 +149,7 @@ class VectorStore:
             EmbedderError: the embedder failed.
             ReadOnlyError: the store was opened for reading.
         """
-        self._refuse_if_read_only("add documents")
+        self._refuse_if_fixed("add documents")
         documents = check_documents(texts, metadatas, ids)
         if embeddings is None:
             self._refuse_if_no_embedder("the documents' vectors as embeddings")
@@ -173,7 +177,7 @@ class VectorStore:
             InputError: nothing says what to delete, or ``delete_all`` comes with something else.
             ReadOnlyError: the store was opened for reading.
         """
-        self._refuse_if_read_only("delete documents")
+        self._refuse_if_fixed("delete documents")
         if delete_all:
             if ids is not None or filter is not None:
                 raise InputError("delete_all deletes everything: give it alone, or give ids or a filter")
@@ -331,6 +335,11 @@ class VectorStore:
         return self._parts.record.distance
 
     @property
+    def attachment(self) -> Attachment | None:
+        """The collection of somebody else's that has the documents; None where the store has its own."""
+        return self._parts.record.attachment
+
+    @property
     def state(self) -> State:
         """The small named blobs beside the vectors: layers, jobs, what was ingested."""
         return self._parts.state
@@ -342,8 +351,10 @@ class VectorStore:
 
     def summary(self) -> dict[str, Any]:
         """What the store holds, as JSON values."""
+        attached = self.attachment
         return {
             "path": self.path,
+            "attached_to": None if attached is None else attached.as_dict(),
             "documents": self._parts.backend.count(),
             "dimensions": self._parts.backend.dimensions,
             "distance": self._parts.record.distance,
@@ -356,7 +367,7 @@ class VectorStore:
 
     def optimize(self) -> None:
         """Let the engine compact, and index what is not indexed yet; never needed for correct results."""
-        self._refuse_if_read_only("optimize")
+        self._refuse_if_fixed("optimize")
         self._parts.backend.optimize()
 
     def close(self) -> None:
@@ -375,9 +386,16 @@ class VectorStore:
         record = self._parts.record
         return f"VectorStore({self.path!r}, embedder={record.embedder!r}, distance={record.distance!r})"
 
-    def _refuse_if_read_only(self, action: str) -> None:
+    def _refuse_if_fixed(self, action: str) -> None:
+        """Raise `ReadOnlyError` where the documents may not be changed; what was learned of them still may."""
         if self._read_only:
             raise ReadOnlyError(f"can't {action}: {self.path} was opened for reading; open it without read_only=True")
+        attached = self.attachment
+        if attached is not None and attached.read_only:
+            raise ReadOnlyError(
+                f"can't {action}: {self.path} is attached to {attached.named} for reading only; change the documents "
+                "there"
+            )
 
     def _refuse_if_no_embedder(self, otherwise: str) -> None:
         if self._parts.embedder is not None:

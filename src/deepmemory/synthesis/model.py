@@ -101,7 +101,8 @@ class Synthesis:
     @property
     def labelled(self) -> LabelledQueries:
         """Both, as the writers of `deepmemory.formats` take them."""
-        return LabelledQueries(tuple(self.questions), tuple({one.source_id: 1.0} for one in self.queries))
+        relevant = tuple({one.source_id: 1.0} for one in self.queries)
+        return LabelledQueries(tuple(self.questions), relevant, (True,) * len(relevant))
 
     def split(
         self, fraction: float = 0.5, *, by: SplitBy = "document", seed: int = 0

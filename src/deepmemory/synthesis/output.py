@@ -80,6 +80,7 @@ def _write_jsonl(path: Path, synthesis: Synthesis) -> None:
             record = {
                 "query": one.query,
                 "relevance": [[one.source_id, 1.0]],
+                "made": True,
                 "kind": one.kind,
                 "generator": synthesis.generator,
             }

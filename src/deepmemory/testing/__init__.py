@@ -5,20 +5,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepmemory.testing.backend_contract import BackendContract
+    from deepmemory.testing.filled_elsewhere import FilledElsewhere
     from deepmemory.testing.hub_process import HubProcess
     from deepmemory.testing.openai_chat import ChatReply, ChatRequest
     from deepmemory.testing.openai_faults import Fault
     from deepmemory.testing.openai_server import OpenAIServer
+    from deepmemory.testing.postgres_server import PostgresServer
 
-__all__ = ["BackendContract", "ChatReply", "ChatRequest", "Fault", "HubProcess", "OpenAIServer"]
+__all__ = [
+    "BackendContract",
+    "ChatReply",
+    "ChatRequest",
+    "Fault",
+    "FilledElsewhere",
+    "HubProcess",
+    "OpenAIServer",
+    "PostgresServer",
+]
 
 _HOMES = {
     "BackendContract": "deepmemory.testing.backend_contract",
     "ChatReply": "deepmemory.testing.openai_chat",
     "ChatRequest": "deepmemory.testing.openai_chat",
     "Fault": "deepmemory.testing.openai_faults",
+    "FilledElsewhere": "deepmemory.testing.filled_elsewhere",
     "HubProcess": "deepmemory.testing.hub_process",
     "OpenAIServer": "deepmemory.testing.openai_server",
+    "PostgresServer": "deepmemory.testing.postgres_server",
 }
 
 

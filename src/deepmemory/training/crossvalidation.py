@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from deepmemory.training.device import CPU, Device
 from deepmemory.training.folds import Fold, document_folds, query_folds
 from deepmemory.training.labels import Labels
 from deepmemory.training.scoring import FoldScorer, Ranks
 from deepmemory.training.selection import FoldResult
-from deepmemory.training.settings import IDENTITY, LAYERS, Settings
+from deepmemory.training.settings import IDENTITY, Settings, layers
 from deepmemory.training.trainer import Trainer
 from deepmemory.training.workers import Workers
 
@@ -53,11 +54,26 @@ class FoldRun:
         return FoldResult(self.fold.kind, self.fold.held_out, {s: r.ndcg() for s, r in self.ranks.items()})
 
 
-def make_folds(query_vectors: Matrix, labels: Labels, seed: int) -> list[Fold]:
-    """Query folds and document folds, as many of the five as hold out enough queries."""
+def make_folds(query_vectors: Matrix, labels: Labels, seed: int, *, judges: NDArray[np.bool_]) -> list[Fold]:
+    """Query folds and document folds, as many of the five as hold out enough queries.
+
+    Args:
+        query_vectors: ``(n, dim)``.
+        labels: the right answers.
+        seed: of the division.
+        judges: ``(n,)``, which queries are held out; the others train in every fold.
+    """
     rng = np.random.default_rng(seed)
-    kinds = (query_folds(query_vectors, N_FOLDS, rng), document_folds(labels, N_FOLDS, rng))
-    return [fold for folds in kinds for fold in _enough(folds)]
+    judging, others = np.flatnonzero(judges), np.flatnonzero(~judges)
+    kinds = (
+        query_folds(query_vectors[judging], N_FOLDS, rng),
+        document_folds(labels.subset(judging), N_FOLDS, rng),
+    )
+    return [
+        Fold(fold.kind, np.union1d(judging[fold.train], others), judging[fold.held_out])
+        for folds in kinds
+        for fold in _enough(folds)
+    ]
 
 
 def _enough(folds: list[Fold]) -> list[Fold]:
@@ -72,10 +88,12 @@ def cross_validate(
     labels: Labels,
     folds: list[Fold],
     *,
+    made: NDArray[np.bool_],
     words: csr_array | None,
     seed: int,
     workers: Workers,
     on_done: Callable[[], None],
+    device: Device = CPU,
 ) -> list[FoldRun]:
     """Judge every candidate on every fold.
 
@@ -84,33 +102,37 @@ def cross_validate(
         document_vectors: ``(n_documents, dim)``, what is ranked.
         labels: the right answers.
         folds: from `make_folds`.
+        made: ``(n,)``, which queries were made: they train linear layers only, and are none that was asked before.
         words: ``(n, n_documents)``, what words add where they are worth 1; None where they are not known.
         seed: of the stand-ins.
         workers: one fold runs on each.
         on_done: called after each linear layer.
+        device: where the products are done.
     """
 
     def prepare(fold: Fold) -> FoldRun:
-        train, train_labels = query_vectors[fold.train], labels.subset(fold.train)
+        asked = fold.train[~made[fold.train]]
         scorer = FoldScorer(
             query_vectors[fold.held_out],
             labels.subset(fold.held_out),
             document_vectors,
-            train_queries=train,
-            train_labels=train_labels,
+            train_queries=query_vectors[asked],
+            train_labels=labels.subset(asked),
             held_out_words=None if words is None else words[fold.held_out],
+            device=device,
         )
-        trainer = Trainer(train, document_vectors, train_labels, seed)
+        train = fold.train
+        trainer = Trainer(
+            query_vectors[train], document_vectors, labels.subset(train), seed, made=made[train], device=device
+        )
         return FoldRun(fold, trainer, scorer, scorer.ranks(None, IDENTITY))
 
     runs = workers.map(prepare, folds)
-    for layer in LAYERS:
-        workers.map(partial(_advance, layer=layer, on_step=workers.check), runs)
-        on_done()
+    workers.along(partial(_advance, on_step=workers.check), runs, layers(with_made=bool(made.any())), on_done)
     return runs
 
 
-def _advance(run: FoldRun, *, layer: Settings, on_step: Callable[[], None]) -> None:
+def _advance(run: FoldRun, layer: Settings, *, on_step: Callable[[], None]) -> None:
     matrix = run.trainer.advance(layer, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS, on_step=on_step)
     if matrix is not None:
         run.ranks |= run.scorer.ranks(matrix, layer)

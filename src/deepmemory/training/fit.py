@@ -13,11 +13,12 @@ from scipy.sparse import csr_array
 from deepmemory.errors import InputError
 from deepmemory.progress import Progress
 from deepmemory.training.crossvalidation import MAX_ITERATIONS, TOLERANCE, cross_validate, make_folds
+from deepmemory.training.device import Device
 from deepmemory.training.evidence import NO_EVIDENCE, Evidence, gather
 from deepmemory.training.labels import Labels
-from deepmemory.training.pool import document_pool
+from deepmemory.training.pool import MOST_QUERIES, document_pool, sample
 from deepmemory.training.report import FitReport
-from deepmemory.training.settings import IDENTITY, LAYERS, Settings
+from deepmemory.training.settings import IDENTITY, Settings, layers
 from deepmemory.training.trainer import Trainer
 from deepmemory.training.workers import Workers
 from deepmemory.transform import Layer, QueryMemory, as_matrix, unit_rows
@@ -29,6 +30,10 @@ Matrix: TypeAlias = NDArray[np.float32]
 
 MIN_QUERIES = 10
 """Fewer can't be divided into folds that say anything."""
+
+MOST_MADE = 2_000
+"""Made queries that train, or as many as were asked where those are more; beyond that they cost time and teach little,
+for all of them together never count more than the asked ones."""
 
 FINAL_TOLERANCE = 1e-4
 FINAL_ITERATIONS = 50
@@ -53,15 +58,18 @@ def fit(
     relevance: Sequence[Sequence[tuple[int, float]]],
     *,
     lexical_scores: LexicalScores | None = None,
+    made: ArrayLike | None = None,
     seed: int = 0,
     distance: Literal["cosine", "dot"] = "cosine",
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
     """Learn a layer from queries whose right answers are known.
 
     The candidates (linear layer, prior, query memory, trust in words; the identity among them) are compared by
     cross-validation over held-out queries and over held-out documents; the winner is trained on everything. Where
-    none beats the identity by more than noise, the layer is the identity, and the report says why.
+    none beats the identity by more than noise, the layer is the identity, and the report says why. Of more than
+    10,000 queries a sample takes part.
 
     Args:
         query_vectors: ``(n_queries, dim)``; taken as unit norm, or made so.
@@ -70,13 +78,20 @@ def fit(
         lexical_scores: ``(n_queries, n_documents)``, sparse or dense: full-text scores (BM25, or the measure of any
             engine) of the documents that each query finds by words, 0 for the others; its best hundred count. With
             them, how far to trust words beside the vectors is learned too, and `Layer.rank` wants them of new queries.
-        seed: of the folds; the same seed gives the same bytes on the same machine.
+        made: ``(n_queries,)`` bool: queries that were made out of their documents, by a model or by extraction, and not
+            asked by anybody. They train the linear layer, together at most as much as the asked ones; they are no
+            part of prior and memory, and judge nothing, unless there are too few asked ones to judge.
+        seed: of the folds, and of samples; the same seed gives the same bytes on the same machine.
         distance: how the store compares vectors.
+        device: a PyTorch device such as ``"cuda"`` for the large products, which then agree to rounding only; None is
+            NumPy on the CPU.
         progress: called with (done, total) as work goes on, several times a second and always on the thread
             that called `fit`; may raise `Cancelled`.
 
     Raises:
-        InputError: shapes that don't fit, values that are not finite, relevance that names no row; all at once.
+        InputError: shapes that don't fit, values that are not finite, relevance that names no row; all at once. Or
+            a device that can't be used.
+        MissingExtraError: a device was asked for, and PyTorch is not installed.
 
     Example:
         >>> result = fit(query_vectors, document_vectors, [[(7, 1.0)], [(2, 1.0), (9, 0.5)]])
@@ -84,10 +99,12 @@ def fit(
     """
     started = time.perf_counter()
     queries, documents, labels = _checked(query_vectors, document_vectors, relevance, distance)
+    is_made = _checked_made(made, len(queries))
     words = None
     if lexical_scores is not None:
         words = above_the_rest(check_lexical_scores(lexical_scores, len(queries), len(documents)))
-    training = _Training(queries, documents, labels, words, distance, seed, started, progress)
+    where = Device.named(device)
+    training = _Training(queries, documents, labels, is_made, words, distance, seed, where, started, progress)
     return training.run()
 
 
@@ -96,20 +113,28 @@ class _Training:
     queries: Matrix
     documents: Matrix
     labels: Labels
+    made: NDArray[np.bool_]
     words: csr_array | None
     distance: Literal["cosine", "dot"]
     seed: int
+    device: Device
     started: float
     progress: Progress | None
     done: int = 0
-    total: int = len(LAYERS) + 1
+    total: int = 1
 
     def run(self) -> FitResult:
-        n_different = len(np.unique(self.queries, axis=0))
+        if self._n_different(~self.made) < MIN_QUERIES:
+            # they have to judge each other, as if they had been asked
+            self.made = np.zeros_like(self.made)
+        self.total += len(layers(with_made=bool(self.made.any())))
+        given = len(self.made), int(self.made.sum())
+        self._draw_queries()
+        n_different = self._n_different(~self.made)
         if n_different < MIN_QUERIES:
             reason = f"too few different queries to learn from: {n_different}, and at least {MIN_QUERIES} are needed"
-            return self._result(None, NO_EVIDENCE, reason)
-        folds = make_folds(self.queries, self.labels, self.seed)
+            return self._result(None, NO_EVIDENCE, reason, given)
+        folds = make_folds(self.queries, self.labels, self.seed, judges=~self.made)
         with Workers(self._report_progress) as workers:
             documents, labels, words = self._pool()
             runs = cross_validate(
@@ -117,25 +142,50 @@ class _Training:
                 documents,
                 labels,
                 folds,
+                made=self.made,
                 words=None if words is None else times(words, 1 / self._typical_best),
                 seed=self.seed,
                 workers=workers,
                 on_done=self._advance,
+                device=self.device,
             )
             evidence = gather(runs, seed=self.seed)
             layer = self._train(evidence.winner, documents, labels, workers) if evidence.passes else None
-        return self._result(layer, evidence, evidence.reason())
+        return self._result(layer, evidence, evidence.reason(), given)
+
+    def _draw_queries(self) -> None:
+        """Leave out, at random, more queries than a training takes."""
+        asked, made = np.flatnonzero(~self.made), np.flatnonzero(self.made)
+        rng = np.random.default_rng(self.seed)
+        drawn = sample(asked, MOST_QUERIES, rng)
+        drawn_made = sample(made, max(MOST_MADE, len(drawn)), rng)
+        if len(drawn) + len(drawn_made) == len(self.made):
+            return
+        rows = np.sort(np.concatenate([drawn, drawn_made]))
+        self.queries, self.labels, self.made = self.queries[rows], self.labels.subset(rows), self.made[rows]
+        self.words = None if self.words is None else self.words[rows]
+
+    def _n_different(self, which: NDArray[np.bool_]) -> int:
+        return len(np.unique(self.queries[which], axis=0))
+
+    @cached_property
+    def _asked(self) -> tuple[Matrix, Labels]:
+        """The queries that prior and memory know, and their right answers."""
+        rows = np.flatnonzero(~self.made)
+        return self.queries[rows], self.labels.subset(rows)
 
     @cached_property
     def _typical_best(self) -> float:
         """What the best hit by words has above the rest, mean over the queries that find anything: their unit."""
         assert self.words is not None
-        best = self.words.max(axis=1).toarray().ravel()
+        best = self.words[np.flatnonzero(~self.made)].max(axis=1).toarray().ravel()
         return float(best[best > 0].mean()) if best.any() else 1.0
 
     def _pool(self) -> tuple[Matrix, Labels, csr_array | None]:
         rng = np.random.default_rng(self.seed)
-        rows = document_pool(self.queries, self.documents, self.labels.labelled, rng, words=self.words)
+        rows = document_pool(
+            self.queries, self.documents, self.labels.labelled, rng, words=self.words, device=self.device
+        )
         if rows is None:
             return self.documents, self.labels, self.words
         words = None if self.words is None else self.words[:, rows]
@@ -147,23 +197,24 @@ class _Training:
         layer = Layer(dimensions=self.queries.shape[1], matrix=matrix, distance=self.distance, words=trust)
         if not settings.has_bonus:
             return layer
-        labelled = self.labels.labelled
+        queries, labels = self._asked
+        labelled = labels.labelled
         return replace(
             layer,
             document_ids=tuple(labelled.tolist()),
             document_vectors=np.ascontiguousarray(self.documents[labelled]),
             prior=settings.prior,
-            memory=self._memory(settings, layer.transform(self.queries)) if settings.gain else None,
+            memory=self._memory(settings, layer.transform(queries), labels) if settings.gain else None,
         )
 
     def _linear(self, settings: Settings, documents: Matrix, labels: Labels, workers: Workers) -> Matrix | None:
         if settings.penalty is None:
             return None
-        trainer = Trainer(self.queries, documents, labels, self.seed)
-        winner = LAYERS.index(settings.linear)
+        trainer = Trainer(self.queries, documents, labels, self.seed, made=self.made, device=self.device)
+        path = [layer for layer in layers(with_made=True) if layer.has_made == settings.has_made]
         matrix = None
-        for place, layer in enumerate(LAYERS[: winner + 1]):
-            is_last = place == winner
+        for layer in path[: path.index(settings.linear) + 1]:
+            is_last = layer == settings.linear
             matrix = trainer.advance(
                 layer,
                 tolerance=FINAL_TOLERANCE if is_last else TOLERANCE,
@@ -173,26 +224,28 @@ class _Training:
             )
         return matrix
 
-    def _memory(self, settings: Settings, keys: Matrix) -> QueryMemory:
+    def _memory(self, settings: Settings, keys: Matrix, labels: Labels) -> QueryMemory:
         return QueryMemory.build(
             keys,
-            self.labels.query,
-            np.searchsorted(self.labels.labelled, self.labels.document),
-            self.labels.grade,
+            labels.query,
+            np.searchsorted(labels.labelled, labels.document),
+            labels.grade,
             threshold=settings.threshold,
             gain=settings.gain,
             is_transformed=True,
         )
 
-    def _result(self, layer: Layer | None, evidence: Evidence, reason: str) -> FitResult:
+    def _result(self, layer: Layer | None, evidence: Evidence, reason: str, given: tuple[int, int]) -> FitResult:
         self.done = self.total
         self._report_progress()
         report = FitReport(
             active=layer is not None,
             reason=reason,
-            n_queries=self.labels.n_queries,
+            n_queries=given[0],
+            n_made=given[1],
+            n_learned=self.labels.n_queries,
             n_documents=len(self.documents),
-            n_labelled=len(self.labels.labelled),
+            n_labelled=len(self._asked[1].labelled),
             settings=evidence.winner if layer is not None else IDENTITY,
             by_query=evidence.by_query,
             by_document=evidence.by_document,
@@ -209,6 +262,18 @@ class _Training:
     def _advance(self) -> None:
         self.done += 1
         self._report_progress()
+
+
+def _checked_made(made: ArrayLike | None, n_queries: int) -> NDArray[np.bool_]:
+    if made is None:
+        return np.zeros(n_queries, dtype=bool)
+    flags = np.asarray(made)
+    if flags.dtype != bool or flags.shape != (n_queries,):
+        raise InputError(
+            f"made should be {n_queries} booleans, one for each query; it has the dtype {flags.dtype} and the shape "
+            f"{flags.shape}"
+        )
+    return flags
 
 
 def _checked(

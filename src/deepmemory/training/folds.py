@@ -24,7 +24,7 @@ class Fold:
 
     Attributes:
         kind: what was held out.
-        train: ``(n_train,)`` rows of the queries to train on, ascending.
+        train: ``(n_train,)`` rows of the queries to train on, ascending; also those that are never held out.
         held_out: ``(n_held_out,)`` rows of the queries to judge on, ascending.
     """
 

@@ -76,6 +76,18 @@ class Labels:
         kept = kept[np.argsort(new_row[self.query[kept]], kind="stable")]
         return Labels(len(queries), new_row[self.query[kept]], self.document[kept], self.grade[kept])
 
+    def weights(self, made: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """How much each query counts in training, ``(n_queries,)``: asked ones 1, made ones 1 or less.
+
+        All made queries together count at most as much as all asked ones, which they would outvote by their number.
+
+        Args:
+            made: ``(n_queries,)``, which queries were made.
+        """
+        n_made = int(made.sum())
+        share = min(1.0, (self.n_queries - n_made) / n_made) if n_made else 1.0
+        return np.where(made, np.float32(share), np.float32(1))
+
     def renumbered(self, rows: NDArray[np.int64]) -> "Labels":
         """The same labels with document rows given as positions in ``rows`` (ascending, holding each of them)."""
         return Labels(self.n_queries, self.query, np.searchsorted(rows, self.document), self.grade)

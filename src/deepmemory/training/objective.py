@@ -24,15 +24,17 @@ beforehand. With fewer queries than dimensions ``B (dim, rank)`` spans the queri
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
-__all__ = ["TEMPERATURE", "Problem"]
+from deepmemory.training.descent import Shown, descend
+from deepmemory.training.device import CPU, Device
+
+__all__ = ["TEMPERATURE", "Bases", "Problem"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -62,6 +64,25 @@ _SAMPLED = 500
 
 
 @dataclass(frozen=True, eq=False)
+class Bases:
+    """In what a problem's unknowns are written.
+
+    Attributes:
+        query: ``(dim, rank)`` float32, orthonormal columns that span the queries.
+        document: ``(dim, dim)`` float32, orthonormal columns.
+    """
+
+    query: Matrix
+    document: Matrix
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether other queries are spanned as well."""
+        dimensions, rank = self.query.shape
+        return bool(rank == dimensions)
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
     """One training set, ready to be solved for a series of penalties.
 
@@ -76,6 +97,7 @@ class Problem:
         curvature: ``(rank, dim)`` float32, that of the loss without the penalty, about.
         n_counted: by how many queries the penalty is divided.
         scale: 1 / (temperature * typical document norm).
+        device: where the queries, documents, wanted, weights and coordinates are.
     """
 
     queries: Matrix
@@ -86,8 +108,9 @@ class Problem:
     query_basis: Matrix
     document_basis: Matrix
     curvature: Matrix
-    n_counted: int
+    n_counted: float
     scale: float
+    device: Device = CPU
 
     @classmethod
     def build(
@@ -97,7 +120,8 @@ class Problem:
         targets: csr_array,
         *,
         weights: Matrix | None = None,
-        n_counted: int | None = None,
+        n_counted: float | None = None,
+        bases: Bases | None = None,
     ) -> "Problem":
         """Prepare a training set.
 
@@ -107,14 +131,21 @@ class Problem:
             targets: sparse ``(n, n_documents)`` float32, rows summing to 1.
             weights: ``(n,)`` above 0; all alike where not given.
             n_counted: by how many queries the penalty is divided; all where not given.
+            bases: of a problem much like this one, which do about as well and cost nothing; taken if they span all.
         """
         weights = np.ones(len(queries), dtype=np.float32) if weights is None else weights
         weights = (weights / weights.sum()).astype(np.float32)
         norms = np.sqrt(np.einsum("ij,ij->i", documents, documents))
         # for a dot product over documents that are not unit norm the temperature follows their size
         scale = 1.0 / (TEMPERATURE * float(norms.mean() or 1.0))
-        query_basis, moments = _span(queries, weights)
-        spread, document_basis = np.linalg.eigh(_covariance(queries, documents, weights, scale))
+        covariance = _covariance(queries, documents, weights, scale)
+        if bases is not None and bases.are_complete:
+            query_basis, document_basis = bases.query, bases.document
+            moments = weights @ (queries @ query_basis) ** 2
+            spread = np.einsum("ij,ij->j", document_basis, covariance @ document_basis)
+        else:
+            query_basis, moments = _span(queries, weights)
+            spread, document_basis = np.linalg.eigh(covariance)
         turned = documents @ document_basis
         return cls(
             queries=queries @ document_basis,
@@ -129,6 +160,23 @@ class Problem:
             scale=scale,
         )
 
+    def on(self, device: Device) -> "Problem":
+        """The same with what every step needs on another device."""
+        return replace(
+            self,
+            queries=device.put(self.queries),
+            documents=device.put(self.documents),
+            wanted=device.put(self.wanted),
+            weights=device.put(self.weights),
+            coordinates=device.put(self.coordinates),
+            device=device,
+        )
+
+    @property
+    def bases(self) -> Bases:
+        """In what ``Z`` is written."""
+        return Bases(self.query_basis, self.document_basis)
+
     @property
     def start(self) -> Matrix:
         """The identity: ``Z = 0``, ``(rank, dim)``."""
@@ -139,42 +187,43 @@ class Problem:
         penalty: float,
         start: Matrix,
         *,
+        before: Shown | None = None,
         tolerance: float,
         max_iterations: int,
         on_step: Callable[[], None],
         blocks: BlockMap = map,
-    ) -> Matrix:
+    ) -> tuple[Matrix, Shown | None]:
         """Descend by L-BFGS from ``start``.
 
         Args:
             penalty: weight of ``|A|^2``, in units of one query's loss.
             start: ``Z (rank, dim)``; the solution for a higher penalty is a good one.
+            before: what the last step towards ``start`` showed of the curvature, as for this penalty (`stiffened`).
             tolerance: relative decrease of the loss at which to stop.
             max_iterations: steps at most.
             on_step: called before each evaluation; what it raises stops the descent.
             blocks: evaluates blocks of queries, in order; `map`, or the same on several threads.
 
         Returns:
-            ``Z (rank, dim)`` float32.
+            ``Z (rank, dim)`` float32, and what the last step showed.
         """
-        shape = start.shape
-        unit = 1 / np.sqrt(self.curvature + np.float32(2 * penalty / self.n_counted))
 
-        def evaluate(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        def evaluate(z: Matrix) -> tuple[float, Matrix]:
             on_step()
-            z = flat.reshape(shape).astype(np.float32) * unit
-            loss, gradient = self.loss_and_gradient(z, penalty, blocks)
-            return loss, (gradient * unit).ravel().astype(np.float64)
+            return self.loss_and_gradient(z, penalty, blocks)
 
-        found = minimize(
+        return descend(
             evaluate,
-            (start / unit).ravel().astype(np.float64),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": max_iterations, "ftol": tolerance, "gtol": 1e-7},
+            start,
+            self.curvature + np.float32(2 * penalty / self.n_counted),
+            before=before,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
         )
-        z: Matrix = found.x.reshape(shape).astype(np.float32) * unit
-        return z
+
+    def stiffened(self, shown: Shown | None, penalty: float, before: float) -> Shown | None:
+        """What a step at the penalty ``before`` would have shown at ``penalty``; None where nothing is known."""
+        return None if shown is None else shown.stiffened(2 * (penalty - before) / self.n_counted)
 
     def loss_and_gradient(self, z: Matrix, penalty: float, blocks: BlockMap = map) -> tuple[float, Matrix]:
         """The loss and its gradient by ``Z``, as in the module's text; ``blocks`` as in `solve`."""
@@ -182,30 +231,32 @@ class Problem:
         loss = penalty / self.n_counted * float(np.vdot(z, z))
         step = min(_BLOCK_ROWS, max(1, _LOGITS_BLOCK // max(1, len(self.documents))))
         parts = [slice(start, start + step) for start in range(0, len(self.queries), step)]
-        for block_loss, block_gradient in blocks(lambda part: self._block(z, part), parts):
+        there = self.device.put(z)
+        for block_loss, block_gradient in blocks(lambda part: self._block(there, part), parts):
             loss += block_loss
             gradient += block_gradient
         return loss, gradient
 
     def _block(self, z: Matrix, block: slice) -> tuple[float, Matrix]:
+        xp, get = self.device.xp, self.device.get
         coordinates, wanted, weights = self.coordinates[block], self.wanted[block], self.weights[block]
         moved = self.queries[block] + coordinates @ z
-        norms = np.sqrt(np.einsum("ij,ij->i", moved, moved))[:, None]
+        norms = xp.sqrt(xp.einsum("ij,ij->i", moved, moved))[:, None]
         x = moved / norms
         logits = x @ self.documents.T
-        logits *= np.float32(self.scale)
-        highest = logits.max(axis=1, keepdims=True)
+        logits *= self.scale
+        highest = xp.amax(logits, axis=1, keepdims=True)
         logits -= highest
-        np.exp(logits, out=logits)
-        total = logits.sum(axis=1, keepdims=True)
-        surprise = (np.log(total) + highest)[:, 0] - np.float32(self.scale) * np.einsum("ij,ij->i", x, wanted)
+        xp.exp(logits, out=logits)
+        total = xp.sum(logits, axis=1, keepdims=True)
+        surprise = (xp.log(total) + highest)[:, 0] - self.scale * xp.einsum("ij,ij->i", x, wanted)
         by_x = logits @ self.documents
         by_x /= total
         by_x -= wanted
-        by_x *= (np.float32(self.scale) * weights)[:, None]
-        by_x -= np.einsum("ij,ij->i", by_x, x)[:, None] * x
+        by_x *= (self.scale * weights)[:, None]
+        by_x -= xp.einsum("ij,ij->i", by_x, x)[:, None] * x
         by_x /= norms
-        return float(np.dot(weights.astype(np.float64), surprise)), coordinates.T @ by_x
+        return float(np.dot(get(weights).astype(np.float64), get(surprise))), get(coordinates.T @ by_x)
 
     def matrix(self, z: Matrix) -> Matrix:
         """``A (dim, dim)`` of a solution."""

@@ -19,8 +19,10 @@ class FitReport:
         active: whether the layer passed the gate; if not, it is the identity.
         reason: one sentence that says why.
         n_queries: training queries.
+        n_made: how many of them were made and judged nothing.
+        n_learned: those that took part: all, or a sample of 10,000.
         n_documents: documents that were ranked.
-        n_labelled: documents relevant to some training query.
+        n_labelled: documents relevant to some training query that was asked.
         settings: the candidate that the layer was trained with; the identity where it did not pass.
         by_query: recall@1, @5, @10 and nDCG@10 (fractions) on held-out queries, cross-validated with the choice
             nested; empty where there were too few queries to cross-validate.
@@ -33,6 +35,8 @@ class FitReport:
     active: bool
     reason: str
     n_queries: int
+    n_made: int
+    n_learned: int
     n_documents: int
     n_labelled: int
     settings: Settings
@@ -73,6 +77,8 @@ class FitReport:
             "active": self.active,
             "reason": self.reason,
             "n_queries": self.n_queries,
+            "n_made": self.n_made,
+            "n_learned": self.n_learned,
             "n_documents": self.n_documents,
             "n_labelled": self.n_labelled,
             "settings": self.settings.as_dict(),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
 from deepmemory.training.settings import MEMORIES, PRIORS, WORDS, Settings
 from deepmemory.transform import QueryMemory, unit_rows
@@ -39,15 +40,17 @@ class Ranks:
     Attributes:
         labels: the queries' relevant documents.
         rank: ``(n_pairs,)`` int64 from 1; exact up to `EXACT`, and above it where the document is ranked lower.
+        ideal: ``(n_queries,)``, `ideal_gain` of the labels, which many candidates share.
     """
 
     labels: Labels
     rank: Rows
+    ideal: NDArray[np.float64]
 
     def ndcg(self) -> NDArray[np.float64]:
         """nDCG@10 by query, ``(n_queries,)``; as `deepmemory.metrics.ndcg`."""
         found = np.where(self.rank <= DEPTH, self.labels.grade / np.log2(self.rank + 1.0), 0.0)
-        return _sum_by_query(self.labels, found) / ideal_gain(self.labels)
+        return _sum_by_query(self.labels, found) / self.ideal
 
     def depth(self) -> NDArray[np.float64]:
         """How far down the relevant documents are: grade-weighted mean log2 rank, ``(n_queries,)``, 0 at the top.
@@ -90,6 +93,7 @@ class FoldScorer:
         train_queries: Matrix,
         train_labels: Labels,
         held_out_words: csr_array | None = None,
+        device: Device = CPU,
     ) -> None:
         """Prepare what does not depend on the linear layer.
 
@@ -101,10 +105,13 @@ class FoldScorer:
             train_labels: their relevant documents; these are what counts as labelled in this fold.
             held_out_words: ``(n, n_documents)``, what words add to the held-out queries' scores where they are worth 1;
                 None where they are not known.
+            device: where queries and documents are multiplied.
         """
         self._queries = held_out_queries
         self._labels = held_out_labels
-        self._documents = documents
+        self._n_documents = len(documents)
+        self._device, self._documents = device, device.put(documents)
+        self._ideal = ideal_gain(held_out_labels)
         self._words = held_out_words
         self._labelled = train_labels.labelled
         self._train_queries = train_queries
@@ -128,10 +135,10 @@ class FoldScorer:
         ]
         ranks = {s: np.empty(len(self._labels.query), dtype=np.int64) for s in settings}
         memory = self._memory(matrix)
-        step = max(1, _SCORE_BLOCK // max(len(self._documents), len(self._train_labels.query)))
+        step = max(1, _SCORE_BLOCK // max(self._n_documents, len(self._train_labels.query)))
         for start in range(0, len(self._queries), step):
             self._rank_block(slice(start, start + step), matrix, memory, ranks)
-        return {s: Ranks(self._labels, rank) for s, rank in ranks.items()}
+        return {s: Ranks(self._labels, rank, self._ideal) for s, rank in ranks.items()}
 
     def _moved(self, queries: Matrix, matrix: Matrix | None) -> Matrix:
         return queries if matrix is None else unit_rows(queries + queries @ matrix)
@@ -145,7 +152,7 @@ class FoldScorer:
     ) -> None:
         x = self._moved(self._queries[block], matrix)
         nearest = memory.nearest(x)
-        similarity = x @ self._documents.T
+        similarity = self._device.get(self._device.put(x) @ self._documents.T)
         words = None if self._words is None else self._words[block.start : block.start + len(x)].toarray()
         pairs = slice(*np.searchsorted(self._labels.query, (block.start, block.start + len(x))))
         query = self._labels.query[pairs] - block.start
@@ -208,7 +215,9 @@ def _best_unlabelled(similarity: Matrix, words: Matrix | None, labelled: Rows) -
     similarity[:, labelled] = -np.inf
     depth = min(EXACT, similarity.shape[1])
     if words is None:
-        return _Scores(-np.partition(-similarity, depth - 1, axis=1)[:, :depth], None)
+        first = similarity.shape[1] - depth
+        similarity.partition(first, axis=1)
+        return _Scores(similarity[:, first:], None)
     row = np.arange(len(similarity))[:, None]
     nearest = np.argpartition(-similarity, depth - 1, axis=1)[:, :depth]
     by_similarity = _Scores.at(similarity, words, row, nearest)

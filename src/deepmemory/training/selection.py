@@ -13,8 +13,9 @@ What is then *reported* is nested: for each fold the winner is chosen anew from 
 ranks of the fold's own queries are kept. So no figure comes from a query that took part in choosing what it measures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -51,6 +52,20 @@ class FoldResult:
     held_out: NDArray[np.int64]
     ndcg: Mapping[Settings, PerQuery]
 
+    @cached_property
+    def _table(self) -> PerCandidate:
+        """Of every candidate, stacked once for all the choices that are made from it."""
+        return np.stack(list(self.ndcg.values()))
+
+    def of(self, candidates: Sequence[Settings]) -> PerCandidate:
+        """The same as ``(len(candidates), n)``.
+
+        A fold has the candidates that the others have, in the same order, and more where others could not train some.
+        """
+        if len(candidates) == len(self.ndcg):
+            return self._table
+        return np.stack([self.ndcg[settings] for settings in candidates])
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -79,15 +94,14 @@ def choose(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None)
 
 def ranked(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None) -> list[Choice]:
     """Every candidate: the winner, then the safe ones by their lift, then the others; arguments as `choose`."""
-    candidates = list(folds[0].ndcg)
+    candidates = list(min(folds, key=lambda fold: len(fold.ndcg)).ndcg)
     by_query = _lifts(folds, "queries", candidates, without)
     if by_query is None:
         by_query = np.zeros((len(candidates), 1))  # nothing to judge by: nothing beats the identity
     by_document = _lifts(folds, "documents", candidates, without)
-    choices = [
-        Choice(settings, float(on_queries.mean()), None if by_document is None else float(by_document[i].mean()))
-        for i, (settings, on_queries) in enumerate(zip(candidates, by_query, strict=True))
-    ]
+    on_queries = _row_means(by_query)
+    on_documents = [None] * len(candidates) if by_document is None else _row_means(by_document)
+    choices = [Choice(*figures) for figures in zip(candidates, on_queries, on_documents, strict=True)]
     safe = _safe(candidates, by_query, by_document)
     order = sorted(
         range(len(choices)), key=lambda i: (safe[i], choices[i].by_query, choices[i].by_document or 0.0), reverse=True
@@ -127,6 +141,12 @@ def _most_cautious(leader: int, choices: list[Choice], by_query: PerCandidate, s
     return max(active, key=caution)
 
 
+def _row_means(per_query: PerCandidate) -> list[float]:
+    """Of each row as it would be by itself, to the last bit, however the rows lie in memory."""
+    means: list[float] = np.ascontiguousarray(per_query).mean(axis=1).tolist()
+    return means
+
+
 def _standard_error(per_query: PerCandidate) -> PerQuery:
     error: PerQuery = per_query.std(axis=1) / np.sqrt(per_query.shape[1])
     return error
@@ -141,7 +161,7 @@ def _lifts(
     for fold in folds:
         if fold.kind == kind:
             kept = np.ones(len(fold.held_out), dtype=bool) if without is None else ~np.isin(fold.held_out, without)
-            ndcg = np.stack([fold.ndcg[settings] for settings in candidates])[:, kept]
+            ndcg = fold.of(candidates)[:, kept]
             parts.append(ndcg - ndcg[identity])
     together = np.concatenate(parts, axis=1) if parts else np.zeros((len(candidates), 0))
     return together if together.shape[1] else None

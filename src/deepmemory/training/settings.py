@@ -1,8 +1,8 @@
 """The few numbers that cross-validation chooses, and the grid that it chooses them from."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
-__all__ = ["IDENTITY", "LAYERS", "MEMORIES", "PRIORS", "WORDS", "Settings"]
+__all__ = ["IDENTITY", "MEMORIES", "PRIORS", "WORDS", "Settings", "layers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,7 @@ class Settings:
     Attributes:
         penalty: weight of ``|A|^2`` in training; None is without a linear layer.
         has_standins: whether stand-in queries for documents without labels take part in training.
+        has_made: whether queries that were made and not asked take part in training.
         prior: score added to labelled documents.
         threshold: cosine with the nearest key above which the query memory speaks.
         gain: of the query memory; 0 is without it.
@@ -20,6 +21,7 @@ class Settings:
 
     penalty: float | None
     has_standins: bool = False
+    has_made: bool = False
     prior: float = 0.0
     threshold: float = 0.0
     gain: float = 0.0
@@ -28,7 +30,7 @@ class Settings:
     @property
     def linear(self) -> "Settings":
         """The linear layer alone."""
-        return Settings(self.penalty, self.has_standins)
+        return Settings(self.penalty, self.has_standins, self.has_made)
 
     @property
     def has_bonus(self) -> bool:
@@ -48,7 +50,7 @@ class Settings:
 IDENTITY = Settings(penalty=None)
 """Changes nothing; always a candidate."""
 
-LAYERS = (
+_LAYERS = (
     Settings(100.0),
     Settings(10.0),
     Settings(3.0),
@@ -56,6 +58,12 @@ LAYERS = (
     Settings(5.0, has_standins=True),
 )
 """The linear layers, from hardly moving to moving freely: each solution starts the next."""
+
+
+def layers(*, with_made: bool) -> tuple[Settings, ...]:
+    """The linear layers to compare; where there are made queries, each without and with them."""
+    return _LAYERS if not with_made else (*_LAYERS, *(replace(layer, has_made=True) for layer in _LAYERS))
+
 
 PRIORS = (-0.03, -0.02, -0.01, 0.0, 0.02, 0.05)
 """Below 0 it makes up for what training does to labelled documents, towards which it draws every query."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from deepmemory.training.labels import Labels
-from deepmemory.training.objective import Problem
+from deepmemory.training.objective import Bases, Problem
 from deepmemory.transform import unit_rows
 
 __all__ = ["StandIns", "draw_standins", "plain_problem"]
@@ -43,13 +43,17 @@ class StandIns:
     queries: Matrix
     document: NDArray[np.int64]
 
-    def problem(self, queries: Matrix, documents: Matrix, labels: Labels) -> Problem:
+    def problem(
+        self, queries: Matrix, documents: Matrix, labels: Labels, counts: Matrix, *, bases: Bases | None = None
+    ) -> Problem:
         """The training set of queries and stand-ins together.
 
         Args:
             queries: ``(n, dim)`` unit norm.
             documents: ``(n_documents, dim)``.
             labels: of the queries.
+            counts: ``(n,)``, how much each query counts.
+            bases: of the problem without the stand-ins.
         """
         labelled = labels.labelled
         asked, position = np.unique(self.document, return_inverse=True)
@@ -58,21 +62,24 @@ class StandIns:
         real = csr_array((real.data, real.indices, real.indptr), shape=(len(queries), len(labelled) + n_asked))
         ones = np.ones(m, dtype=np.float32)
         other = csr_array((ones, (np.arange(m), len(labelled) + position)), shape=(m, real.shape[1]))
-        weights = np.ones(len(queries) + m, dtype=np.float32)
-        weights[len(queries) :] = WEIGHT * len(queries) / m
+        counted = float(counts.sum())
+        weights = np.concatenate([counts, np.full(m, WEIGHT * counted / m, dtype=np.float32)])
         return Problem.build(
             np.concatenate([queries, self.queries]),
             documents[np.concatenate([labelled, asked])],
             vstack([real, other]).tocsr(),
             weights=weights,
-            n_counted=len(queries),
+            n_counted=counted,
+            bases=bases,
         )
 
 
-def plain_problem(queries: Matrix, documents: Matrix, labels: Labels) -> Problem:
+def plain_problem(queries: Matrix, documents: Matrix, labels: Labels, counts: Matrix) -> Problem:
     """The training set of the queries alone, against the labelled documents; arguments as `StandIns.problem`."""
     labelled = labels.labelled
-    return Problem.build(queries, documents[labelled], labels.targets(labelled))
+    return Problem.build(
+        queries, documents[labelled], labels.targets(labelled), weights=counts, n_counted=float(counts.sum())
+    )
 
 
 def draw_standins(queries: Matrix, documents: Matrix, labels: Labels, rng: np.random.Generator) -> StandIns | None:

@@ -1,13 +1,16 @@
-"""The linear layers of one training set, one after the other along `LAYERS`, each starting where the last one ended."""
+"""The linear layers of one training set, one after the other along `layers`, each starting where the last one ended."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepmemory.training.descent import Shown
+from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
-from deepmemory.training.objective import BlockMap, Problem
+from deepmemory.training.objective import Bases, BlockMap, Problem
 from deepmemory.training.settings import Settings
 from deepmemory.training.standins import draw_standins, plain_problem
 
@@ -19,7 +22,16 @@ Matrix: TypeAlias = NDArray[np.float32]
 class Trainer:
     """Queries, documents and labels, and the latest linear layer learned from them."""
 
-    def __init__(self, queries: Matrix, documents: Matrix, labels: Labels, seed: int) -> None:
+    def __init__(
+        self,
+        queries: Matrix,
+        documents: Matrix,
+        labels: Labels,
+        seed: int,
+        *,
+        made: NDArray[np.bool_] | None = None,
+        device: Device = CPU,
+    ) -> None:
         """Remember the training set; nothing is learned yet.
 
         Args:
@@ -27,14 +39,19 @@ class Trainer:
             documents: ``(n_documents, dim)``.
             labels: the queries' relevant documents.
             seed: of the stand-ins.
+            made: ``(n,)``, which queries were made and not asked; None where none was.
+            device: where the descent's products are done.
         """
-        self._queries = queries
+        self._every = (queries, labels)
+        self._made = np.zeros(len(queries), dtype=bool) if made is None else made
         self._documents = documents
-        self._labels = labels
         self._seed = seed
-        self._kind: bool | None = None
+        self._device = device
+        self._kind: Settings | None = None
         self._problem: Problem | None = None
         self._matrix: Matrix | None = None
+        self._shown: Shown | None = None
+        self._penalty = 0.0
 
     def advance(
         self,
@@ -61,24 +78,38 @@ class Trainer:
         if problem is None or layer.penalty is None:
             return None
         start = problem.start if self._matrix is None else problem.solution(self._matrix)
-        z = problem.solve(
-            layer.penalty, start, tolerance=tolerance, max_iterations=max_iterations, on_step=on_step, blocks=blocks
+        z, shown = problem.solve(
+            layer.penalty,
+            start,
+            before=problem.stiffened(self._shown, layer.penalty, self._penalty),
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            on_step=on_step,
+            blocks=blocks,
         )
-        self._matrix = problem.matrix(z)
+        self._matrix, self._shown, self._penalty = problem.matrix(z), shown, layer.penalty
         return self._matrix
 
     def _problem_for(self, layer: Settings) -> Problem | None:
-        if layer.has_standins != self._kind:
-            self._kind = layer.has_standins
+        kind = replace(layer, penalty=None)
+        if kind != self._kind:
+            bases = None if self._problem is None else self._problem.bases
+            if self._kind is None or kind.has_made != self._kind.has_made:
+                self._matrix, bases = None, None  # what other queries taught is no place to start from
+            self._kind = kind
             # the one before is let go first: at most one is held
-            self._problem = None
-            self._problem = self._with_standins() if layer.has_standins else self._plain()
+            self._problem, self._shown = None, None
+            built = self._built(kind, bases)
+            self._problem = None if built is None else built.on(self._device)
         return self._problem
 
-    def _plain(self) -> Problem:
-        return plain_problem(self._queries, self._documents, self._labels)
-
-    def _with_standins(self) -> Problem | None:
-        rng = np.random.default_rng(self._seed)
-        standins = draw_standins(self._queries, self._documents, self._labels, rng)
-        return standins.problem(self._queries, self._documents, self._labels) if standins else None
+    def _built(self, kind: Settings, bases: Bases | None) -> Problem | None:
+        (queries, labels), made = self._every, self._made
+        if not kind.has_made and made.any():
+            asked = np.flatnonzero(~made)
+            queries, labels, made = queries[asked], labels.subset(asked), made[asked]
+        counts = labels.weights(made)
+        if not kind.has_standins:
+            return plain_problem(queries, self._documents, labels, counts)
+        standins = draw_standins(queries, self._documents, labels, np.random.default_rng(self._seed))
+        return standins.problem(queries, self._documents, labels, counts, bases=bases) if standins else None

@@ -6,12 +6,12 @@ in the same order on every machine.
 """
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from threading import Event
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -20,6 +20,7 @@ from deepmemory.errors import Cancelled
 __all__ = ["Workers"]
 
 Item = TypeVar("Item")
+Step = TypeVar("Step")
 Result = TypeVar("Result")
 
 _REPORT_EVERY = 0.1
@@ -62,16 +63,52 @@ class Workers:
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """Do the work for each item; results in the order of the items."""
         futures = [self._pool.submit(work, item) for item in items]
-        try:
+        with self._stopping(futures):
             waiting = set(futures)
             while waiting:
                 self._on_wait()
                 finished, waiting = wait(waiting, timeout=_REPORT_EVERY, return_when=FIRST_EXCEPTION)
                 for future in finished:
                     future.result()
+        return [future.result() for future in futures]
+
+    def along(
+        self,
+        work: Callable[[Item, Step], None],
+        items: Sequence[Item],
+        steps: Sequence[Step],
+        on_done: Callable[[], None],
+    ) -> None:
+        """Take each item through all steps, in their order; no item waits for another before its next step.
+
+        Args:
+            work: one step for one item.
+            items: side by side, those behind first.
+            steps: at least one.
+            on_done: called on the caller's thread whenever one more step was done for every item.
+        """
+        place = {self._pool.submit(work, item, steps[0]): (item, 0) for item in items}
+        n_done = [0] * len(steps)
+        with self._stopping(place):
+            while place:
+                self._on_wait()
+                finished, _ = wait(place, timeout=_REPORT_EVERY, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                    item, step = place.pop(future)
+                    if step + 1 < len(steps):
+                        place[self._pool.submit(work, item, steps[step + 1])] = (item, step + 1)
+                    n_done[step] += 1
+                    if n_done[step] == len(items):
+                        on_done()
+
+    @contextmanager
+    def _stopping(self, futures: Iterable["Future[Any]"]) -> Iterator[None]:
+        """Where the context ends by an error, the futures that haven't begun never do, and the others end early."""
+        try:
+            yield
         except BaseException:
             self._stop.set()
             for future in futures:
                 future.cancel()
             raise
-        return [future.result() for future in futures]
