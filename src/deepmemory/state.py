@@ -121,8 +121,8 @@ def open_state(path: str | os.PathLike[str], *, storage_options: Mapping[str, st
         return PostgresState(text)
     raise InputError(
         "a store is a folder, memory://, an object store such as s3://bucket/prefix, a table such as "
-        f"postgresql://user@host/database?table=docs, or a collection such as chroma://host:port/name; {text!r} is "
-        "none of them"
+        "postgresql://user@host/database?table=docs, or a collection such as chroma://host:port/docs; "
+        f"{text!r} is none of them"
     )
 
 

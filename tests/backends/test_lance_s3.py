@@ -130,6 +130,41 @@ def test_writers_on_an_object_store_lose_nothing_and_double_nothing(path: str, o
     )
 
 
+def test_writers_on_the_same_rows_of_an_object_store(path: str, options: dict[str, str]) -> None:
+    """Each of the same rows is changed and deleted by several at once, and is afterwards as one of them left it."""
+    same = [Document(f"same-{row}", "first", {"round": -1}) for row in range(8)]
+    open_backend(path, create=True, storage_options=options).upsert(same, np.ones((8, DIMENSIONS), dtype=np.float32))
+    failures: list[BaseException] = []
+    together = threading.Barrier(3)
+
+    def work(number: int) -> None:
+        try:
+            backend = open_backend(path, create=False, storage_options=options)
+            together.wait()
+            for turn in range(3):
+                changed = [Document(old.id, f"writer {number}", {"round": turn}) for old in same]
+                backend.upsert(changed, np.full((8, DIMENSIONS), 1 + number, dtype=np.float32))
+            backend.delete(ids=[f"same-{number}"])
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    backend: Backend = open_backend(path, create=False, storage_options=options)
+    rows = [row for batch in backend.batches(text=True) for row in batch.to_pylist()]
+    ids = [row["id"] for row in rows]
+    assert len(ids) == len(set(ids))
+    assert {f"same-{row}" for row in range(3, 8)} <= set(ids)
+    for row in rows:  # text, metadata and vector are of one writer
+        writer = int(row["text"].removeprefix("writer "))
+        assert row["metadata"] == '{"round":2}'
+        assert row["vector"] == [1 + writer] * DIMENSIONS
+
+
 def test_a_bucket_that_is_not_there(options: dict[str, str]) -> None:
     expected = r"^can't open the documents in s3://no-such-bucket/store: .*does not exist \(NoSuchBucket\)$"
     with pytest.raises(StorageError, match=expected):

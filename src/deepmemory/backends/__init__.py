@@ -47,16 +47,16 @@ def open_backend(
     scheme, separator, rest = text.partition("://")
     if separator and scheme == "memory":
         return _in_memory(read_only=read_only)
-    if separator and scheme in _POSTGRES_SCHEMES:
-        from deepmemory.backends.pgvector import PgvectorBackend
-
-        return PgvectorBackend(text, read_only=read_only)
     if is_engine_url(text):
         engine = import_module(f"deepmemory.backends.{ENGINE_SCHEMES[scheme.lower()]}")
         backend: Backend = engine.open_store(
             text, create=create, read_only=read_only, distance=distance, storage_options=storage_options
         )
         return backend
+    if separator and scheme in _POSTGRES_SCHEMES:
+        from deepmemory.backends.pgvector import PgvectorBackend
+
+        return PgvectorBackend(text, read_only=read_only)
     if separator and scheme in _OBJECT_SCHEMES and rest.strip("/"):
         location = text.rstrip("/")
     elif not separator or scheme == "file":
@@ -64,8 +64,8 @@ def open_backend(
     else:
         raise InputError(
             "a store is a folder, memory://, an object store such as s3://bucket/prefix, a table such as "
-            f"postgresql://user@host/database?table=docs, or a collection such as chroma://host:port/name; {text!r} is "
-            "none of them"
+            "postgresql://user@host/database?table=docs, or a collection such as chroma://host:port/docs; "
+            f"{text!r} is none of them"
         )
 
     from deepmemory.backends.lance import LanceBackend

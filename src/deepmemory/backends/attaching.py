@@ -26,6 +26,7 @@ _MODULES = {
     "qdrant": "qdrant",
     "qdrants": "qdrant",
     "milvus": "milvus",
+    "milvuss": "milvus",
     "deeplake": "deeplake",
     "s3": "lance_attached",
     "gs": "lance_attached",

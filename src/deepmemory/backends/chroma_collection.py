@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmemory.backends.attached import as_metadata
 from deepmemory.backends.base import VectorArray
 from deepmemory.backends.chroma_client import is_missing
 from deepmemory.backends.collection import Collection, CollectionGoneError, Hits, NewRows, Rows, Where
 from deepmemory.backends.filters import Conditions
-from deepmemory.backends.foreign_metadata import as_metadata
 from deepmemory.backends.layout import Layout
 from deepmemory.backends.llama_index_nodes import is_node_part
 from deepmemory.backends.own_rows import allowed_terms, original_vectors

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmemory.backends.attached import as_metadata
 from deepmemory.backends.base import VectorArray
 from deepmemory.backends.collection import Collection, CollectionGoneError, Hits, NewRows, Rows, Where
 from deepmemory.backends.filters import Conditions
-from deepmemory.backends.foreign_metadata import as_metadata
 from deepmemory.backends.layout import Layout
 from deepmemory.backends.llama_index_nodes import NODE, is_node_part, node_text
 from deepmemory.backends.milvus_connection import is_missing
@@ -249,11 +249,11 @@ class MilvusCollection(Collection):
         if self._ours:
             return str(entity["metadata"])
         inside = self._layout.metadata_json
-        kept = {key: entity[key] for key in self._layout.metadata if entity.get(key) is not None}
         within: Any = entity if inside == DYNAMIC else entity.get(inside or "")
+        written = {}
         if isinstance(within, Mapping):
-            kept |= {key: value for key, value in within.items() if key not in kept and self._is_metadata(key)}
-        return as_metadata(kept)
+            written = {key: value for key, value in within.items() if self._is_metadata(key)}
+        return as_metadata({key: entity.get(key) for key in self._layout.metadata}, written)
 
     # Searching
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmemory.backends.attached import as_metadata
 from deepmemory.backends.base import VectorArray
 from deepmemory.backends.collection import Collection, CollectionGoneError, Hits, NewRows, Rows, Where
 from deepmemory.backends.filters import Conditions
-from deepmemory.backends.foreign_metadata import as_metadata
 from deepmemory.backends.layout import Layout
 from deepmemory.backends.llama_index_nodes import NODE, is_node_part, node_text
 from deepmemory.backends.own_rows import allowed_terms, original_vectors
@@ -211,10 +211,10 @@ class QdrantCollection(Collection):
             return str(payload[_METADATA])
         inside = self._layout.metadata_json
         if inside == EVERYTHING:
-            return as_metadata({key: value for key, value in payload.items() if self._path(key) is not None})
+            return as_metadata({}, {key: value for key, value in payload.items() if self._path(key) is not None})
         kept = {key: payload[key] for key in self._layout.metadata if key in payload}
         within = payload.get(inside) if inside is not None else None
-        return as_metadata({**(within if isinstance(within, Mapping) else {}), **kept})
+        return as_metadata({}, {**(within if isinstance(within, Mapping) else {}), **kept})
 
     # Searching
 
