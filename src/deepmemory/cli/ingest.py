@@ -115,6 +115,7 @@ def _ingest_all(
 
     reports = []
     with VectorStore(path, embedder=RECORDED if embedder is None else embedder) as opened:
+        opened.check_writable("ingest")
         for source in sources:
             with (
                 interruptible("What was stored so far is whole; the same command goes on from there."),
