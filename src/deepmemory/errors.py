@@ -7,7 +7,7 @@
     │   ├── NotAStoreError          the folder exists and is something else, or nothing is there
     │   ├── NewerFormatError        written by a newer version of Deep Memory
     │   ├── EmbedderMismatchError   the store was filled with another embedder
-    │   ├── ReadOnlyError           a change was asked of a store opened for reading
+    │   ├── ReadOnlyError           a change was asked of what is only read
     │   ├── StorageError            the disk, bucket or database behind the store refused or failed
     │   └── HubError                a Deep Memory hub refused or failed, or what answered is none
     │       ├── AuthenticationError     the token is missing, unknown, expired or revoked
@@ -124,7 +124,7 @@ class EmbedderMismatchError(StoreError):
 
 
 class ReadOnlyError(StoreError):
-    """A change was asked of a store that was opened for reading only."""
+    """A change was asked of a store that was opened for reading only, or of documents that are somebody else's."""
 
 
 class StorageError(StoreError):

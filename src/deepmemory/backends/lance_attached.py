@@ -157,9 +157,17 @@ class LanceAttached(AttachedBackend):
         return found
 
     def count(self, filter: Filter | None = None) -> int:
-        if filter:
-            return super().count(filter)
-        return self._ask("count documents", lambda table: table.count_rows() - self._count_without_vector(table))
+        conditions = read_filter(filter)
+
+        def query(table: "Table") -> int | None:
+            condition, is_all = self._columns(table).where(conditions)
+            without = self._count_without_vector(table)
+            if condition is None and is_all:
+                return int(table.count_rows()) - without
+            return int(table.count_rows(condition)) if is_all and not without else None
+
+        counted = self._ask("count documents", query)
+        return super().count(filter) if counted is None else counted
 
     def _count_without_vector(self, table: "Table") -> int:
         """How many rows have no vector: all are read for that, once for each version of the table."""

@@ -65,11 +65,10 @@ def attach(  # noqa: PLR0917  options, which are given by name
     out; those that LangChain and LlamaIndex write are recognised. What is learned goes to the store, which every
     other command then takes.
 
-      deepmemory attach postgresql://me@localhost/app --table chunks --embedder local
-      deepmemory attach chroma://localhost:8000 --collection docs --embedder openai:text-embedding-3-small
-      deepmemory attach ./lancedb --table vectors --vector embedding --metadata lang,year
+      deepmemory attach postgresql://me@host/app --table chunks
+      deepmemory attach chroma://localhost:8000 --collection docs
+      deepmemory attach ./lancedb --vector embedding --metadata lang,year
       deepmemory attach ./deeplake-dataset --embedder local
-      deepmemory search "how do I reset a password"
     """
     options: dict[str, Any] = {
         "table": table,

@@ -123,6 +123,7 @@ def _ingest_all(
     reports = []
     chosen = RECORDED if embedder is None else embedder
     with VectorStore(path, embedder=chosen, engine=engine_for(path, engine)) as opened:
+        opened.check_writable("ingest")
         if not isinstance(opened.executor, InProcessExecutor):
             options = replace(options, at_once=_AT_ONCE_ON_WORKERS)
         for source in sources:

@@ -158,7 +158,7 @@ class VectorStore:
             EmbedderError: the embedder failed.
             ReadOnlyError: the store was opened for reading.
         """
-        self._refuse_if_fixed("add documents")
+        self.check_writable("add documents")
         documents = check_documents(texts, metadatas, ids)
         if embeddings is None:
             self._refuse_if_no_embedder("the documents' vectors as embeddings")
@@ -186,7 +186,7 @@ class VectorStore:
             InputError: nothing says what to delete, or ``delete_all`` comes with something else.
             ReadOnlyError: the store was opened for reading.
         """
-        self._refuse_if_fixed("delete documents")
+        self.check_writable("delete documents")
         if delete_all:
             if ids is not None or filter is not None:
                 raise InputError("delete_all deletes everything: give it alone, or give ids or a filter")
@@ -380,9 +380,27 @@ class VectorStore:
             "created": self._parts.record.created,
         }
 
+    def check_writable(self, action: str) -> None:
+        """See that documents may be changed; what was learned of them may be, where only they are fixed.
+
+        Args:
+            action: what is to be done, as in "can't *add documents*".
+
+        Raises:
+            ReadOnlyError: the store was opened for reading, or is attached for reading to somebody else's collection.
+        """
+        if self._read_only:
+            raise ReadOnlyError(f"can't {action}: {self.path} was opened for reading; open it without read_only=True")
+        attached = self.attachment
+        if attached is not None and attached.read_only:
+            raise ReadOnlyError(
+                f"can't {action}: {self.path} is attached to {attached.named} for reading only; change the documents "
+                "there"
+            )
+
     def optimize(self) -> None:
         """Let the engine compact, and index what is not indexed yet; never needed for correct results."""
-        self._refuse_if_fixed("optimize")
+        self.check_writable("optimize")
         self._parts.backend.optimize()
 
     def close(self) -> None:
@@ -400,17 +418,6 @@ class VectorStore:
     def __repr__(self) -> str:
         record = self._parts.record
         return f"VectorStore({self.path!r}, embedder={record.query_embedder!r}, distance={record.distance!r})"
-
-    def _refuse_if_fixed(self, action: str) -> None:
-        """Raise `ReadOnlyError` where the documents may not be changed; what was learned of them still may."""
-        if self._read_only:
-            raise ReadOnlyError(f"can't {action}: {self.path} was opened for reading; open it without read_only=True")
-        attached = self.attachment
-        if attached is not None and attached.read_only:
-            raise ReadOnlyError(
-                f"can't {action}: {self.path} is attached to {attached.named} for reading only; change the documents "
-                "there"
-            )
 
     def _refuse_if_no_embedder(self, otherwise: str) -> None:
         if self._parts.embedder is not None:
