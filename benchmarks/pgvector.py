@@ -5,8 +5,8 @@
 The table is somebody else's: it is filled by COPY and indexed by HNSW with plain SQL, in a server that is started for
 the purpose. One more process attaches to it, read-only, trains, and searches with Deep Memory and without by turns.
 Documents are drawn around one centre for 500 of them; queries are noisy copies of documents, turned by one planted
-rotation, so that there is something to learn. Memory is the proportional set size of client and server together, its peak while
-training; the server's buffers are part of it, the system's file cache is not.
+rotation, so that there is something to learn. Memory is the proportional set size of client and server together, its
+peak while training; the server's buffers are part of it, the system's file cache is not.
 """
 
 import argparse
