@@ -4,9 +4,9 @@
 
 The table is somebody else's: it is filled by COPY and indexed by HNSW with plain SQL, in a server that is started for
 the purpose. One more process attaches to it, read-only, trains, and searches with Deep Memory and without by turns.
-Documents are drawn around 2,000 centres; queries are noisy copies of documents, turned by one planted rotation, so
-that there is something to learn. Memory is the proportional set size of client and server together, its peak while
-training; the server's buffers are part of it, the system's file cache is not.
+Documents are drawn around one centre for 500 of them; queries are noisy copies of documents, turned by one planted
+rotation, so that there is something to learn. Memory is the proportional set size of client and server together, its
+peak while training; the server's buffers are part of it, the system's file cache is not.
 """
 
 import argparse
@@ -43,9 +43,9 @@ SERVER = {
 def fill(url: str, rows: int, kind: str, n_queries: int) -> tuple[dict[str, float], NDArray[np.float32], NDArray[Any]]:
     """Make the table and its index; return the seconds, and queries with the rows that answer them."""
     rng = np.random.default_rng(0)
-    centres = unit(rng.standard_normal((2_000, DIMENSIONS), dtype=np.float32))
+    centres = unit(rng.standard_normal((max(2, rows // 500), DIMENSIONS), dtype=np.float32))
     skew = rng.standard_normal((DIMENSIONS, DIMENSIONS)) / np.sqrt(DIMENSIONS)
-    rotation = expm(0.9 * (skew - skew.T)).astype(np.float32)
+    rotation = expm(skew - skew.T).astype(np.float32)
     asked = np.sort(rng.choice(rows, n_queries, replace=False))
     queries, started = [], time.perf_counter()
     with psycopg.connect(url, autocommit=True) as connection:

@@ -27,7 +27,7 @@ from deepmemory.backends.pgvector_own import INDEX_THRESHOLD, OwnTable, check_is
 from deepmemory.backends.pgvector_search import VectorIndex, VectorSearch, chosen_index, vector_indexes
 from deepmemory.backends.pgvector_table import Description, Rows
 from deepmemory.backends.pgvector_values import decode_vectors
-from deepmemory.backends.pgvector_words import WordIndex, WordSearch, word_index
+from deepmemory.backends.pgvector_words import WordSearch, word_index
 from deepmemory.backends.scoring import EMPTY_RANKING
 from deepmemory.data import Document
 from deepmemory.errors import CapabilityError, ReadOnlyError, StorageError
@@ -81,7 +81,7 @@ class PgvectorBackend(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        full_text = self._is_ours or self._word_index() is not None
+        full_text = self._is_ours or self._has_word_index()
         return Capabilities(full_text=full_text, persistent=True, concurrent_writers=True)
 
     @property
@@ -303,10 +303,12 @@ class PgvectorBackend(Backend):
 
         return self._read("search", query, nothing) if len(queries) else nothing
 
-    def _word_index(self) -> WordIndex | None:
-        find: Callable[[Any, Rows], WordIndex | None]
-        find = lambda _, rows: word_index(rows.description, self._layout.collection)  # noqa: E731
-        return self._read("read", find, None)
+    def _has_word_index(self) -> bool:
+        # Asked at every search with words, so what was read last will do.
+        with self._lock:
+            rows = self._rows
+        rows = rows or self._database.run("read the table", self._described)
+        return rows is not None and word_index(rows.description, self._layout.collection) is not None
 
     # The table as a whole
 

@@ -27,7 +27,7 @@ _SCHEMES = ("postgresql", "postgres")
 _OURS = ("table", "schema", "precision")
 
 _MOST_CONNECTIONS = 16
-_MOST_IDLE = 8
+_MOST_IDLE = 4
 _WAIT_FOR_CONNECTION_SECONDS = 60.0
 _CONNECT_SECONDS = 10
 # A server that restarts is back in a few seconds.
