@@ -426,6 +426,19 @@ def test_the_bases_of_a_problem_do_for_one_like_it():
     assert Problem.build(others, documents, targets[:30], bases=few).bases.are_complete
 
 
+def test_the_bases_of_few_documents_are_those_of_their_covariance():
+    rng = np.random.default_rng(0)
+    queries, documents = unit(rng, 40), unit(rng, 5)
+    targets = csr_array(np.eye(5, dtype=np.float32)[rng.integers(0, 5, 40)])
+    problem = Problem.build(queries, documents, targets)
+    basis = problem.document_basis
+    np.testing.assert_allclose(basis.T @ basis, np.eye(DIM), atol=1e-5)
+    np.testing.assert_allclose(basis @ basis.T @ documents[0], documents[0], atol=1e-5)
+    assert (problem.curvature > 1e-4).any(axis=0).sum() <= 5
+    many = Problem.build(queries, unit(rng, 30), csr_array(np.full((40, 30), 1 / 30, dtype=np.float32)))
+    assert (many.curvature > 1e-4).any(axis=0).sum() > 5
+
+
 def test_a_candidate_that_some_fold_could_not_train_is_no_candidate():
     gain = {IDENTITY: np.zeros(4), Settings(10.0): np.full(4, 0.1), Settings(10.0, has_standins=True): np.full(4, 0.9)}
     folds = [

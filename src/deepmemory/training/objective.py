@@ -148,7 +148,7 @@ class Problem:
             spread = np.einsum("ij,ij->j", document_basis, covariance @ document_basis)
         else:
             query_basis, moments = _span(queries, weights)
-            spread, document_basis = np.linalg.eigh(covariance)
+            spread, document_basis = _eigenbasis(covariance, documents)
         turned = documents @ document_basis
         return cls(
             queries=queries @ document_basis,
@@ -280,6 +280,22 @@ def _span(queries: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
     _, sizes, rows = np.linalg.svd(queries * np.sqrt(weights)[:, None], full_matrices=False)
     kept = sizes > 1e-5 * sizes[0]
     return np.ascontiguousarray(rows[kept].T), sizes[kept] ** 2
+
+
+def _eigenbasis(covariance: Matrix, documents: Matrix) -> tuple[Matrix, Matrix]:
+    """Eigenvalues ``(dim,)`` and eigenvectors ``(dim, dim)`` of a covariance of documents.
+
+    Few documents span few directions: what lies outside is all alike, and nothing needs to be solved for it.
+    """
+    n, dimensions = documents.shape
+    if 2 * n >= dimensions:
+        spread, basis = np.linalg.eigh(covariance)
+        return spread, basis
+    basis = np.linalg.qr(documents.T, mode="complete").Q
+    inside = basis[:, :n]
+    spread, turn = np.linalg.eigh(inside.T @ covariance @ inside)
+    basis[:, :n] = inside @ turn
+    return np.concatenate([spread, np.zeros(dimensions - n, dtype=np.float32)]), basis
 
 
 def _covariance(queries: Matrix, documents: Matrix, weights: Matrix, scale: float) -> Matrix:
