@@ -80,7 +80,7 @@ def test_a_newer_store_says_to_upgrade(folder):
     altered(folder, format=99)
     before = listing(folder)
     for arguments in ({}, {"overwrite": True}, {"read_only": True}):
-        with pytest.raises(NewerFormatError, match=r"format 99; this one reads up to 1\); upgrade with: pip install"):
+        with pytest.raises(NewerFormatError, match=r"format 99; this one reads up to 2\); upgrade with: pip install"):
             VectorStore(folder, embedder=synonyms.word_vectors, **arguments)
     assert listing(folder) == before
 
