@@ -7,13 +7,12 @@ import pytest
 from deepmemory.backends import open_backend
 from deepmemory.errors import MissingExtraError
 
+PACKAGES = {"chroma": "chromadb", "qdrant": "qdrant_client", "milvus": "pymilvus"}
 
-@pytest.mark.parametrize(
-    ("engine", "package"), [("chroma", "chromadb"), ("qdrant", "qdrant_client"), ("milvus", "pymilvus")]
-)
-def test_a_missing_client(engine: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(
-        MissingExtraError, match=rf"in {engine.capitalize()} needs .*pip install 'deepmemory\[{engine}\]'"
-    ):
+
+@pytest.mark.parametrize("engine", PACKAGES)
+def test_a_missing_client(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, PACKAGES[engine], None)
+    expected = rf"a collection in {engine.capitalize()} needs .*pip install 'deepmemory\[{engine}\]'"
+    with pytest.raises(MissingExtraError, match=expected):
         open_backend(f"{engine}://localhost/docs", create=True)
