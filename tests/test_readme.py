@@ -53,6 +53,29 @@ def test_arrays_without_a_store(capsys):
     assert capsys.readouterr().out.startswith(("True", "False"))
 
 
+def test_a_table_in_postgresql(postgres, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torch", reason="the local extra is not installed")
+    import psycopg
+
+    from deepmemory.embedders import LocalEmbedder
+
+    url = postgres.database()
+    texts = ["Ice is frozen water.", "Steam is water that has boiled.", "Un lac est calme."]
+    vectors = LocalEmbedder().embed_documents(texts)
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE chunks (id bigint PRIMARY KEY, body text, lang text, embedding vector(384))")
+        rows = zip(range(3), texts, ["en", "en", "fr"], map(str, vectors.tolist()), strict=True)
+        connection.cursor().executemany("INSERT INTO chunks VALUES (%s, %s, %s, %s)", rows)
+    monkeypatch.chdir(tmp_path)
+    block = next(block for block in blocks("python") if "deepmemory.attach" in block)
+    names = {"train_queries": ["what is ice?", "what is steam?"], "train_relevance": [[("0", 1.0)], [("1", 1.0)]]}
+    exec(block.replace("postgresql://me@localhost/app", url), names)
+    assert capsys.readouterr().out.strip() == "Ice is frozen water."
+    with deepmemory.VectorStore(tmp_path / "deepmemory-store") as store:
+        assert [job.state for job in store.deep_memory.list_jobs(verbose=False)] == ["completed"]
+        assert len(store) == 3
+
+
 def test_every_command_shown_exists_with_its_options():
     from typer.main import get_command
 
