@@ -58,7 +58,8 @@ PATHS: dict[str, Callable[[pytest.FixtureRequest, Path], str]] = {
     "pgvector": lambda request, folder: request.getfixturevalue("own_url"),
     "chroma": lambda request, folder: f"chroma://{folder}/vectors/docs",
     "qdrant": lambda request, folder: f"qdrant://{folder}/vectors/docs",
-    "milvus": lambda request, folder: f"milvus://{folder}/vectors.db/docs",
+    # milvus-lite writes once more when the process ends, which would bring a folder back that was removed before.
+    "milvus": lambda request, folder: f"milvus://{request.getfixturevalue('tmp_path')}/vectors.db/docs",
 }
 
 
