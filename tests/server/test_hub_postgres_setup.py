@@ -210,7 +210,7 @@ def test_data_in_a_bucket_is_shared_and_removed(bucket, database):
     assert found.store.count() == 1
     mine.sweep()
     assert theirs.find("acme", "acme", "docs").store.get(["a"])[0].text == "a text"
-    theirs.remove(found)
+    theirs.remove(found.name)
     with pytest.raises(Refusal):
         mine.find("acme", "acme", "docs")
     state = open_state(f"{bucket}/datasets/{made.name.id}")
