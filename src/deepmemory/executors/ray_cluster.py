@@ -212,7 +212,7 @@ def _patience_at_start() -> Iterator[None]:
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
-                return look_up(*where)
+                return look_up(*where)  # type: ignore[no-untyped-call]
             except RuntimeError:
                 if time.monotonic() >= deadline:
                     raise
