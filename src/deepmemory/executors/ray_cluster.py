@@ -27,7 +27,7 @@ __all__ = ["ADDRESS_VARIABLE", "Cluster"]
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 """Ray's own variable for the cluster to join."""
 
-_START_ATTEMPTS = 3
+_START_SECONDS = 180.0
 _REACH_SECONDS = 10.0
 _LOOK_SECONDS = 1.0  # between two looks whether the cluster's head is there
 _ALL_PROCESSES = {
@@ -35,6 +35,12 @@ _ALL_PROCESSES = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # without it, a warning about graphics cards that nobody asked for
     # By default Ray ends this whole process a minute after the cluster is gone; we look for ourselves, and say it.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",
+}
+# Ray's daemons give each other half a minute to start, and end where that is not enough, as on a busy machine.
+_UNHURRIED = {
+    "RAY_gcs_server_port_wait_time_s": "180",
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_worker_register_timeout_seconds": "180",
 }
 _lock = threading.RLock()
 _users = 0
@@ -182,21 +188,41 @@ def _join(address: str | None, workers: int | None) -> None:
 
 
 def _begin(options: dict[str, Any]) -> None:
-    """Connect, where a cluster has to be started with patience: on a busy machine Ray's own 30 seconds are short."""
+    """Connect, or start a cluster: it ends whole where it doesn't get there."""
     import ray
 
-    for attempt in range(1, _START_ATTEMPTS + 1):
+    with warnings.catch_warnings(), _patience_at_start():
+        # Ray starts its processes by fork and exec; LanceDB warns of forks that would go on working with it.
+        warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
         try:
-            with warnings.catch_warnings():
-                # Ray starts its processes by fork and exec; LanceDB warns of forks that would go on working with it.
-                warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
-                ray.init(**options, log_to_driver=False, configure_logging=False)
+            ray.init(**options, log_to_driver=False, configure_logging=False)
         except Exception as error:
             _end_half_started(error)
-            if attempt == _START_ATTEMPTS or "timed out during startup" not in str(error):
-                raise
-        else:
-            return
+            raise
+
+
+@contextlib.contextmanager
+def _patience_at_start() -> Iterator[None]:
+    """Give a new node longer to be known than the 30 seconds that Ray has for it, which a busy machine doesn't keep."""
+    from ray._private import services
+
+    look_up = services.get_node
+
+    def patient(*where: Any) -> Any:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                return look_up(*where)  # type: ignore[no-untyped-call]
+            except RuntimeError:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.1)
+
+    services.get_node = patient
+    try:
+        yield
+    finally:
+        services.get_node = look_up
 
 
 def _end_half_started(error: Exception) -> None:
@@ -233,7 +259,7 @@ def _surroundings(*, is_new: bool) -> Iterator[None]:
     if is_new:
         # Ray lets nobody else of this machine or network run code in a new cluster; it would keep its token in the home
         # folder.
-        wanted["RAY_AUTH_TOKEN"] = _token
+        wanted |= {"RAY_AUTH_TOKEN": _token, **_UNHURRIED}
     before = {name: os.environ.get(name) for name in (*wanted, "RAY_AUTH_MODE", "PYTHONPATH")}
     os.environ.update({name: value for name, value in wanted.items() if before[name] is None})
     if is_new:
