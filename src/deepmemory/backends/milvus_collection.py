@@ -253,7 +253,7 @@ class MilvusCollection(Collection):
         written = {}
         if isinstance(within, Mapping):
             written = {key: value for key, value in within.items() if self._is_metadata(key)}
-        return as_metadata({key: entity.get(key) for key in self._layout.metadata}, written)
+        return as_metadata({key: entity.get(key) for key in self._layout.metadata}, json.dumps(written))
 
     # Searching
 

@@ -211,10 +211,11 @@ class QdrantCollection(Collection):
             return str(payload[_METADATA])
         inside = self._layout.metadata_json
         if inside == EVERYTHING:
-            return as_metadata({}, {key: value for key, value in payload.items() if self._path(key) is not None})
+            every = {key: value for key, value in payload.items() if self._path(key) is not None}
+            return as_metadata({}, json.dumps(every))
         kept = {key: payload[key] for key in self._layout.metadata if key in payload}
         within = payload.get(inside) if inside is not None else None
-        return as_metadata({}, {**(within if isinstance(within, Mapping) else {}), **kept})
+        return as_metadata({}, json.dumps({**(within if isinstance(within, Mapping) else {}), **kept}))
 
     # Searching
 
