@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from million import DIMENSIONS, documents, unit
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
@@ -29,6 +28,7 @@ import deepmemory
 from deepmemory.backends.pgvector_values import VectorTypes, encode_vectors
 from deepmemory.testing import PostgresServer
 
+DIMENSIONS = 384
 BATCH = 20_000
 WARMED_UP = 50
 SERVER = {
@@ -38,6 +38,17 @@ SERVER = {
     "max_wal_size": "8GB",
     "dynamic_shared_memory_type": "mmap",  # a container's /dev/shm may be too small for building in parallel
 }
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to unit norm."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def documents(rng: np.random.Generator, centres: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+    """``(n, DIMENSIONS)`` unit vectors around the centres."""
+    noise = rng.standard_normal((n, DIMENSIONS), dtype=np.float32) / np.sqrt(DIMENSIONS)
+    return unit(centres[rng.integers(0, len(centres), n)] + np.float32(0.8) * noise)
 
 
 def fill(url: str, rows: int, kind: str, n_queries: int) -> tuple[dict[str, float], NDArray[np.float32], NDArray[Any]]:
