@@ -82,7 +82,20 @@ class LabelledQueries:
     @property
     def asked(self) -> "LabelledQueries":
         """Those that were not made."""
-        return self.subset(position for position in range(len(self)) if not (self.made and self.made[position]))
+        return self.subset(position for position, is_made in enumerate(self.is_made) if not is_made)
+
+    @property
+    def is_made(self) -> tuple[bool, ...]:
+        """`made` with an entry for each query, also where none was made."""
+        return self.made or (False,) * len(self)
+
+    @property
+    def first_positions(self) -> list[int]:
+        """Where each query of `merged` comes first, in its order."""
+        first: dict[str, int] = {}
+        for position, text in enumerate(self.queries):
+            first.setdefault(text, position)
+        return list(first.values())
 
     def subset(self, positions: Iterable[int]) -> "LabelledQueries":
         """The queries at these positions, in this order; an integer array will do.
@@ -105,8 +118,7 @@ class LabelledQueries:
         """
         qrels_by_text: dict[str, dict[str, float]] = {}
         made_by_text: dict[str, bool] = {}
-        made = self.made or (False,) * len(self)
-        for text, judgements, is_made in zip(self.queries, self.qrels, made, strict=True):
+        for text, judgements, is_made in zip(self.queries, self.qrels, self.is_made, strict=True):
             union = qrels_by_text.setdefault(text, {})
             made_by_text[text] = is_made and made_by_text.get(text, True)
             for id, grade in judgements.items():

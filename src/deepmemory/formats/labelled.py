@@ -104,8 +104,7 @@ def write_labelled(path: str | Path, labelled: LabelledQueries) -> None:
         StorageError: the disk refused.
     """
     with atomic_file(Path(path)) as file:
-        made = labelled.made or (False,) * len(labelled)
-        for query, pairs, is_made in zip(labelled.queries, labelled.relevance, made, strict=True):
+        for query, pairs, is_made in zip(labelled.queries, labelled.relevance, labelled.is_made, strict=True):
             record = {"query": query, "relevance": pairs} | ({"made": True} if is_made else {})
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepmemory.artifacts import LayerInfo, SavedLayer
 from deepmemory.data import LabelledQueries, Relevance, check_labelled, check_vectors
-from deepmemory.data.text import is_list, shown, text_problem
+from deepmemory.data.text import checked_texts
 from deepmemory.diagnosis import Diagnosis, HeldOutQueries
 from deepmemory.embedders import Embedder, resolve_embedder
 from deepmemory.embedders.adapters import EmbeddingFunction, LangChainEmbeddings
@@ -376,7 +376,7 @@ class DeepMemory(ABC):
             InputError: everything that is wrong with the arguments.
             ArtifactError: the active layer is damaged.
         """
-        held_out = _checked_texts(test_queries, "test_queries")
+        held_out = None if test_queries is None else checked_texts(test_queries, "test_queries", "query")
         given = self._given(queries, relevance, embeddings, embedding_function)
         vectors = None
         if test_embeddings is not None:
@@ -485,22 +485,3 @@ class DeepMemory(ABC):
             raise JobError(f"job {job_id} failed: {job.error}")
         if job.state == CANCELLED:
             raise Cancelled(f"job {job_id} was cancelled: {job.error}")
-
-
-def _checked_texts(values: object, name: str) -> list[str] | None:
-    """A list of texts; None where none was given.
-
-    Raises:
-        InputError: it is something else, naming every row that can't be used.
-    """
-    if values is None:
-        return None
-    if not is_list(values):
-        raise InputError(f"{name} must be a list of texts, but is {shown(values)}")
-    texts = list(values)
-    problems = [
-        f"{name}[{row}]: the query {problem}." for row, text in enumerate(texts) if (problem := text_problem(text))
-    ]
-    if problems:
-        raise InputError(problems)
-    return texts

@@ -160,7 +160,7 @@ class LocalDeepMemory(DeepMemory):
     ) -> str:
         vectors = given.vectors
         if vectors is not None:
-            vectors = vectors[_first_rows(given.labelled.queries)]
+            vectors = vectors[given.labelled.first_positions]
         job, entry = self._new_job(given.labelled, {"seed": seed, "words": words})
         work = TrainingWork(
             backend=self._backend,
@@ -363,11 +363,3 @@ class LocalDeepMemory(DeepMemory):
 
 def _no_fingerprint() -> None:
     return None
-
-
-def _first_rows(queries: Sequence[str]) -> list[int]:
-    """The row of the first appearance of each distinct query, in order."""
-    first: dict[str, int] = {}
-    for row, query in enumerate(queries):
-        first.setdefault(query, row)
-    return list(first.values())

@@ -60,10 +60,7 @@ def train(request: Request, org: Org, name: Name, key: IdempotencyKey = None) ->
         dataset.name.id, key, b"train\0" + body, DurableJobStore.new_id(), hours=hub.settings.idempotency_hours
     )
     if vectors is not None:
-        first: dict[str, int] = {}
-        for row, query in enumerate(labelled.queries):
-            first.setdefault(query, row)
-        vectors = vectors[list(first.values())]
+        vectors = vectors[labelled.first_positions]
     job = hub.trainings.submit(
         dataset,
         labelled,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepmemory.artifacts import LayerArchive
 from deepmemory.data import LabelledQueries, Relevance, check_labelled
-from deepmemory.data.text import is_list, shown, text_problem
+from deepmemory.data.text import shown, text_problems
 from deepmemory.embedders import Embedder, Fingerprint
 from deepmemory.embedders.fingerprint import PROBE_TEXT
 from deepmemory.errors import (
@@ -214,7 +214,7 @@ def _checked(
     if (test[0] is None) != (test[1] is None):
         problems.append("test_queries and test_relevance come together; one of them is missing")
     for name, values in (("texts", texts), ("queries", train[0])):
-        problems += _text_problems(name, values)
+        problems += [] if values is None else text_problems(values, name, "text")
     if texts is not None and parts.embedder is None:
         problems.append("texts are embedded by both models, and this store has no embedder of its own")
     trained = labelled(*train) if train[0] is not None and train[1] is not None else None
@@ -229,15 +229,6 @@ def _checked(
         test=tested,
         documents=documents,  # type: ignore[arg-type]  # as above
     )
-
-
-def _text_problems(name: str, values: object) -> list[str]:
-    if values is None:
-        return []
-    if not is_list(values):
-        return [f"{name} must be a list of texts, but is {shown(values)}."]
-    rows = enumerate(values)
-    return [f"{name}[{row}]: the text {problem}." for row, value in rows if (problem := text_problem(value))]
 
 
 @dataclass(eq=False)

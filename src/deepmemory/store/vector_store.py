@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from deepmemory.backends import Backend, Filter
 from deepmemory.backends.base import Distance
 from deepmemory.data import Document, Hit, Metadata, check_documents, check_vectors
-from deepmemory.data.text import is_list, shown, text_problem
+from deepmemory.data.text import checked_texts, shown, text_problem
 from deepmemory.embedders import Embedder
 from deepmemory.errors import CapabilityError, InputError, ReadOnlyError
 from deepmemory.executors import Executor
@@ -450,19 +450,8 @@ def _check_k(k: object) -> None:
 
 
 def _checked_ids(ids: object) -> list[str]:
-    return _checked_texts(ids, "ids", "id")
+    return checked_texts(ids, "ids", "id")
 
 
 def _checked_queries(queries: object) -> list[str]:
-    return _checked_texts(queries, "queries", "query")
-
-
-def _checked_texts(values: object, name: str, one: str) -> list[str]:
-    if not is_list(values):
-        raise InputError(f"{name} must be a list of texts, but is {shown(values)}")
-    problems = [
-        f"{name}[{row}]: the {one} {problem}." for row, value in enumerate(values) if (problem := text_problem(value))
-    ]
-    if problems:
-        raise InputError(problems)
-    return list(values)
+    return checked_texts(queries, "queries", "query")

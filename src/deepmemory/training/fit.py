@@ -124,7 +124,7 @@ class _Training:
     total: int = 1
 
     def run(self) -> FitResult:
-        if self._n_different(~self.made) < MIN_QUERIES:
+        if self.made.any() and self._n_different(~self.made) < MIN_QUERIES:
             # they have to judge each other, as if they had been asked
             self.made = np.zeros_like(self.made)
         self.total += len(layers(with_made=bool(self.made.any())))
