@@ -19,7 +19,6 @@ from deepmemory.backends.collection import Collection, Engine
 from deepmemory.backends.collection_backend import CollectionBackend
 from deepmemory.backends.engine_address import EngineAddress
 from deepmemory.backends.layout import Layout
-from deepmemory.errors import CapabilityError, NotAStoreError
 
 __all__ = ["ChromaBackend", "open_attached", "open_store", "recognise"]
 
@@ -28,43 +27,18 @@ _FORM = 1
 _SEARCH_WIDTH = 200
 
 
-class ChromaBackend(CollectionBackend):
-    """One collection of Chroma, in the layout of ours or in one that was recognised."""
-
-    def __init__(
-        self,
-        address: EngineAddress,
-        layout: Layout,
-        *,
-        create: bool = True,
-        read_only: bool = False,
-        storage_options: Mapping[str, str] | None = None,
-    ) -> None:
-        """Open the database at an address; the collection is looked for when it is needed.
-
-        Args:
-            address: of the database.
-            layout: of the collection.
-            create: whether a database may be made in an empty folder.
-            read_only: refuse every change.
-            storage_options: may hold the server's ``token``.
-        """
-        engine = ChromaEngine(address, layout, create=create, storage_options=storage_options)
-        attached = layout.metadata_json != OWN_LAYOUT_JSON
-        super().__init__(engine, read_only=read_only, attached=attached, rows_at_once=ROWS_AT_ONCE)
-
-
 class ChromaEngine(Engine):
     """Chroma's client with the name of a collection."""
+
+    product = "Chroma"
+    rows_at_once = ROWS_AT_ONCE
 
     def __init__(
         self, address: EngineAddress, layout: Layout, *, create: bool, storage_options: Mapping[str, str] | None
     ) -> None:
+        super().__init__(address, layout, create=create, storage_options=storage_options)
+        self.is_ours = layout.metadata_json == OWN_LAYOUT_JSON
         self._client = connect(address, create=create, namespace=layout.namespace, storage_options=storage_options)
-        self._layout = layout
-        self._ours = layout.metadata_json == OWN_LAYOUT_JSON
-        self.location = f"{address.place}/{layout.collection}"
-        self.several_writers = address.folder is None
         with self.errors("open"):
             self._largest_batch = int(self._client.get_max_batch_size())
 
@@ -75,11 +49,8 @@ class ChromaEngine(Engine):
         handle = open_collection(self._client, self._layout.collection)
         if handle is None:
             return None
-        if self._ours and MARK not in (handle.metadata or {}):
-            raise NotAStoreError(
-                f"the collection {self.location} was not made by Deep Memory: choose another name, "
-                f"or attach to it with deepmemory.attach"
-            )
+        if self.is_ours and MARK not in (handle.metadata or {}):
+            raise self.not_ours()
         # An attached collection with nothing in it has no vectors yet, so there is nothing to answer from.
         if dimensions_of(handle) is None:
             return None
@@ -103,6 +74,12 @@ class ChromaEngine(Engine):
 
     def close(self) -> None:
         disconnect(self._client)
+
+
+class ChromaBackend(CollectionBackend):
+    """One collection of Chroma, in the layout of ours or in one that was recognised."""
+
+    engine = ChromaEngine
 
 
 def open_store(
@@ -146,9 +123,4 @@ def open_attached(url: str, layout: Layout, *, read_only: bool, storage_options:
         StorageError: the server can't be reached.
         MissingExtraError: chromadb is not installed.
     """
-    if not read_only:
-        raise CapabilityError(
-            "a collection of Chroma that others fill is attached to for reading only; change it with their tools"
-        )
-    address = EngineAddress.of_database(url)
-    return ChromaBackend(address, layout, create=False, read_only=True, storage_options=storage_options)
+    return ChromaBackend.attached(url, layout, read_only=read_only, storage_options=storage_options)

@@ -4,14 +4,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.backends.base import Distance, VectorArray
+from deepmemory.backends.engine_address import EngineAddress
 from deepmemory.backends.filters import Conditions
+from deepmemory.backends.layout import Layout
 from deepmemory.data import Document
+from deepmemory.errors import NotAStoreError
 
 __all__ = ["Collection", "CollectionGoneError", "Engine", "Hits", "NewRows", "Rows", "Where"]
 
@@ -158,12 +161,39 @@ class Engine(ABC):
     """A database with a collection in it that is ours, is to be, or is attached to.
 
     Attributes:
+        product: what people call it.
+        rows_at_once: up to how many documents it adds all or none.
         location: the collection's address, for messages.
         several_writers: whether several processes may write at once.
+        is_ours: whether the layout is that of collections of our own.
     """
 
-    location: str
-    several_writers: bool
+    product: ClassVar[str]
+    rows_at_once: ClassVar[int]
+    is_ours: bool
+
+    @abstractmethod
+    def __init__(
+        self, address: EngineAddress, layout: Layout, *, create: bool, storage_options: Mapping[str, str] | None
+    ) -> None:
+        """Connect; the collection is looked for when it is needed.
+
+        Args:
+            address: of the database.
+            layout: of the collection.
+            create: whether a database may be made where there is none.
+            storage_options: may hold the server's ``token``.
+        """
+        self._layout = layout
+        self.location = f"{address.place}/{layout.collection}"
+        self.several_writers = address.folder is None
+
+    def not_ours(self) -> NotAStoreError:
+        """What is raised where ours was expected and somebody else's is there."""
+        return NotAStoreError(
+            f"the collection {self.location} was not made by Deep Memory: choose another name, "
+            f"or attach to it with deepmemory.attach"
+        )
 
     @abstractmethod
     def errors(self, action: str) -> AbstractContextManager[None]:

@@ -3,8 +3,8 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar, NoReturn, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +21,12 @@ from deepmemory.backends.base import (
 )
 from deepmemory.backends.collection import Collection, CollectionGoneError, Engine, Rows
 from deepmemory.backends.collection_search import CollectionSearch, Question, parts_of, passing_rows
+from deepmemory.backends.engine_address import EngineAddress
 from deepmemory.backends.filters import read_filter
+from deepmemory.backends.layout import Layout
 from deepmemory.backends.own_rows import new_rows
 from deepmemory.data import Document
-from deepmemory.errors import ReadOnlyError, StorageError
+from deepmemory.errors import CapabilityError, ReadOnlyError, StorageError
 
 __all__ = ["CollectionBackend"]
 
@@ -32,24 +34,55 @@ T = TypeVar("T")
 
 
 class CollectionBackend(Backend):
-    """Documents in one collection of an engine; one of ours is made at the first `upsert`."""
+    """Documents in one collection of an engine; one of ours is made at the first `upsert`.
 
-    def __init__(self, engine: Engine, *, read_only: bool, attached: bool = False, rows_at_once: int) -> None:
-        """Work with a collection.
+    Attributes:
+        engine: of which kind it is.
+    """
+
+    engine: ClassVar[type[Engine]]
+
+    def __init__(
+        self,
+        address: EngineAddress,
+        layout: Layout,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        storage_options: Mapping[str, str] | None = None,
+    ) -> None:
+        """Open the database at an address; the collection is looked for when it is needed.
 
         Args:
-            engine: knows which collection, and how it is laid out.
+            address: of the database.
+            layout: of the collection, of ours or one that was recognised.
+            create: whether a database may be made where there is none.
             read_only: refuse every change.
-            attached: whether somebody else made the collection and fills it.
-            rows_at_once: up to how many documents the engine adds all or none.
+            storage_options: may hold the server's ``token``.
         """
-        self._engine = engine
-        self._read_only = read_only or attached
-        self._attached = attached
-        self._rows_at_once = rows_at_once
+        self._engine = self.engine(address, layout, create=create, storage_options=storage_options)
+        self._attached = not self._engine.is_ours
+        self._read_only = read_only or self._attached
         self._collection: Collection | None = None
         self._lock = threading.Lock()
         self._writing = threading.Lock()
+
+    @classmethod
+    def attached(
+        cls, url: str, layout: Layout, *, read_only: bool, storage_options: Mapping[str, str] | None
+    ) -> "CollectionBackend":
+        """Open a collection that somebody else fills, in the layout that was recognised.
+
+        Raises:
+            CapabilityError: it was to be written to.
+        """
+        if not read_only:
+            raise CapabilityError(
+                f"a collection of {cls.engine.product} that others fill is attached to for reading only; change it "
+                "with their tools"
+            )
+        address = EngineAddress.of_database(url)
+        return cls(address, layout, create=False, read_only=True, storage_options=storage_options)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -58,7 +91,7 @@ class CollectionBackend(Backend):
             persistent=True,
             concurrent_writers=self._engine.several_writers,
             snapshots=False,
-            atomic_rows=self._rows_at_once,
+            atomic_rows=self._engine.rows_at_once,
         )
 
     @property

@@ -20,47 +20,23 @@ from deepmemory.backends.milvus_collection import (
 )
 from deepmemory.backends.milvus_connection import connect, is_missing, milvus_errors
 from deepmemory.backends.milvus_layout import find_layout, measure_of
-from deepmemory.errors import CapabilityError, NotAStoreError
+from deepmemory.errors import NotAStoreError
 
 __all__ = ["MilvusBackend", "open_attached", "open_store", "recognise"]
-
-
-class MilvusBackend(CollectionBackend):
-    """One collection of Milvus, in the layout of ours or in one that was recognised."""
-
-    def __init__(
-        self,
-        address: EngineAddress,
-        layout: Layout,
-        *,
-        create: bool = True,
-        read_only: bool = False,
-        storage_options: Mapping[str, str] | None = None,
-    ) -> None:
-        """Open the database at an address; the collection is looked for when it is needed.
-
-        Args:
-            address: of the database.
-            layout: of the collection.
-            create: whether a file of milvus-lite may be made.
-            read_only: refuse every change.
-            storage_options: may hold the server's ``token``.
-        """
-        engine = MilvusEngine(address, layout, create=create, storage_options=storage_options)
-        super().__init__(engine, read_only=read_only, attached=not is_ours(layout), rows_at_once=ROWS_AT_ONCE)
 
 
 class MilvusEngine(Engine):
     """Milvus's client with the name of a collection."""
 
+    product = "Milvus"
+    rows_at_once = ROWS_AT_ONCE
+
     def __init__(
         self, address: EngineAddress, layout: Layout, *, create: bool, storage_options: Mapping[str, str] | None
     ) -> None:
+        super().__init__(address, layout, create=create, storage_options=storage_options)
+        self.is_ours = is_ours(layout)
         self._client = connect(address, create=create, namespace=layout.namespace, storage_options=storage_options)
-        self._layout = layout
-        self._on_server = address.folder is None
-        self.location = f"{address.place}/{layout.collection}"
-        self.several_writers = self._on_server
 
     def errors(self, action: str) -> AbstractContextManager[None]:
         return milvus_errors(action, self.location)
@@ -73,7 +49,7 @@ class MilvusEngine(Engine):
             fields = fields_of(self._client.describe_collection(name))
             self._check(fields)
             measure = measure_of(self._client, name, self._layout.vector)
-            if is_ours(self._layout):
+            if self.is_ours:
                 self._client.load_collection(name)
         except Exception as error:
             if is_missing(error):  # dropped in between
@@ -82,11 +58,8 @@ class MilvusEngine(Engine):
         return MilvusCollection(self._client, self._layout, fields, measure)
 
     def _check(self, fields: Fields) -> None:
-        if is_ours(self._layout) and fields.primary != OWN_KEY:
-            raise NotAStoreError(
-                f"the collection {self.location} was not made by Deep Memory: choose another name, "
-                f"or attach to it with deepmemory.attach"
-            )
+        if self.is_ours and fields.primary != OWN_KEY:
+            raise self.not_ours()
         if self._layout.vector not in fields.vectors:
             raise NotAStoreError(
                 f"the collection {self.location} has no vectors {self._layout.vector!r} any more; attach to it anew"
@@ -116,6 +89,12 @@ class MilvusEngine(Engine):
 
     def close(self) -> None:
         self._client.close()
+
+
+class MilvusBackend(CollectionBackend):
+    """One collection of Milvus, in the layout of ours or in one that was recognised."""
+
+    engine = MilvusEngine
 
 
 def open_store(
@@ -157,9 +136,4 @@ def open_attached(url: str, layout: Layout, *, read_only: bool, storage_options:
         StorageError: the server can't be reached.
         MissingExtraError: pymilvus is not installed.
     """
-    if not read_only:
-        raise CapabilityError(
-            "a collection of Milvus that others fill is attached to for reading only; change it with their tools"
-        )
-    address = EngineAddress.of_database(url)
-    return MilvusBackend(address, layout, create=False, read_only=True, storage_options=storage_options)
+    return MilvusBackend.attached(url, layout, read_only=read_only, storage_options=storage_options)

@@ -12,48 +12,24 @@ from deepmemory.backends.layout import Layout
 from deepmemory.backends.qdrant_collection import OWN_VECTOR, ROWS_AT_ONCE, QdrantCollection, is_ours
 from deepmemory.backends.qdrant_connection import connect, is_missing, qdrant_errors
 from deepmemory.backends.qdrant_layout import dense_vectors, find_layout
-from deepmemory.errors import CapabilityError, NotAStoreError
+from deepmemory.errors import NotAStoreError
 
 __all__ = ["QdrantBackend", "open_attached", "open_store", "recognise"]
-
-
-class QdrantBackend(CollectionBackend):
-    """One collection of Qdrant, in the layout of ours or in one that was recognised."""
-
-    def __init__(
-        self,
-        address: EngineAddress,
-        layout: Layout,
-        *,
-        create: bool = True,
-        read_only: bool = False,
-        storage_options: Mapping[str, str] | None = None,
-    ) -> None:
-        """Open the database at an address; the collection is looked for when it is needed.
-
-        Args:
-            address: of the database.
-            layout: of the collection.
-            create: whether a database may be made in an empty folder.
-            read_only: refuse every change.
-            storage_options: may hold the server's ``token``.
-        """
-        engine = QdrantEngine(address, layout, create=create, storage_options=storage_options)
-        super().__init__(engine, read_only=read_only, attached=not is_ours(layout), rows_at_once=ROWS_AT_ONCE)
 
 
 class QdrantEngine(Engine):
     """Qdrant's client with the name of a collection."""
 
+    product = "Qdrant"
+    rows_at_once = ROWS_AT_ONCE
+
     def __init__(
         self, address: EngineAddress, layout: Layout, *, create: bool, storage_options: Mapping[str, str] | None
     ) -> None:
+        super().__init__(address, layout, create=create, storage_options=storage_options)
+        self.is_ours = is_ours(layout)
         self._connection = connect(address, create=create, storage_options=storage_options)
         self._client = self._connection.client
-        self._layout = layout
-        self._on_server = address.folder is None
-        self.location = f"{address.place}/{layout.collection}"
-        self.several_writers = self._on_server
 
     def errors(self, action: str) -> AbstractContextManager[None]:
         return qdrant_errors(action, self.location)
@@ -69,11 +45,10 @@ class QdrantEngine(Engine):
             raise
         parameters = vectors.get(self._layout.vector)
         if parameters is None:
+            if self.is_ours:
+                raise self.not_ours()
             raise NotAStoreError(
-                f"the collection {self.location} was not made by Deep Memory: choose another name, "
-                f"or attach to it with deepmemory.attach"
-                if is_ours(self._layout)
-                else f"the collection {self.location} has no vector {self._layout.vector!r} any more; attach to it anew"
+                f"the collection {self.location} has no vector {self._layout.vector!r} any more; attach to it anew"
             )
         return QdrantCollection(self._connection, self._layout, int(parameters.size), str(parameters.distance.value))
 
@@ -85,7 +60,7 @@ class QdrantEngine(Engine):
         with self._connection.lock or nullcontext():
             try:
                 self._client.create_collection(self._layout.collection, vectors_config={OWN_VECTOR: parameters})
-                if self._on_server:
+                if self.several_writers:
                     self._client.create_payload_index(
                         self._layout.collection, "terms", models.PayloadSchemaType.INTEGER, wait=True
                     )
@@ -103,6 +78,12 @@ class QdrantEngine(Engine):
 
     def close(self) -> None:
         self._connection.close()
+
+
+class QdrantBackend(CollectionBackend):
+    """One collection of Qdrant, in the layout of ours or in one that was recognised."""
+
+    engine = QdrantEngine
 
 
 def open_store(
@@ -144,9 +125,4 @@ def open_attached(url: str, layout: Layout, *, read_only: bool, storage_options:
         StorageError: the server can't be reached.
         MissingExtraError: qdrant-client is not installed.
     """
-    if not read_only:
-        raise CapabilityError(
-            "a collection of Qdrant that others fill is attached to for reading only; change it with their tools"
-        )
-    address = EngineAddress.of_database(url)
-    return QdrantBackend(address, layout, create=False, read_only=True, storage_options=storage_options)
+    return QdrantBackend.attached(url, layout, read_only=read_only, storage_options=storage_options)
