@@ -27,6 +27,7 @@ from scipy.linalg import expm
 import deepmemory
 from deepmemory.backends.pgvector_values import VectorTypes, encode_vectors
 from deepmemory.testing import PostgresServer
+from deepmemory.transform import unit_rows
 
 DIMENSIONS = 384
 BATCH = 20_000
@@ -40,21 +41,16 @@ SERVER = {
 }
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows scaled to unit norm."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
 def documents(rng: np.random.Generator, centres: NDArray[np.float32], n: int) -> NDArray[np.float32]:
     """``(n, DIMENSIONS)`` unit vectors around the centres."""
     noise = rng.standard_normal((n, DIMENSIONS), dtype=np.float32) / np.sqrt(DIMENSIONS)
-    return unit(centres[rng.integers(0, len(centres), n)] + np.float32(0.8) * noise)
+    return unit_rows(centres[rng.integers(0, len(centres), n)] + np.float32(0.8) * noise)
 
 
 def fill(url: str, rows: int, kind: str, n_queries: int) -> tuple[dict[str, float], NDArray[np.float32], NDArray[Any]]:
     """Make the table and its index; return the seconds, and queries with the rows that answer them."""
     rng = np.random.default_rng(0)
-    centres = unit(rng.standard_normal((max(2, rows // 500), DIMENSIONS), dtype=np.float32))
+    centres = unit_rows(rng.standard_normal((max(2, rows // 500), DIMENSIONS), dtype=np.float32))
     skew = rng.standard_normal((DIMENSIONS, DIMENSIONS)) / np.sqrt(DIMENSIONS)
     rotation = expm(skew - skew.T).astype(np.float32)
     asked = np.sort(rng.choice(rows, n_queries, replace=False))
@@ -73,7 +69,7 @@ def fill(url: str, rows: int, kind: str, n_queries: int) -> tuple[dict[str, floa
                     copy.write_row((f"d{row:07d}", f"document {row}", vector))
             here = asked[(asked >= start) & (asked < start + len(vectors))] - start
             noise = rng.standard_normal((len(here), DIMENSIONS), dtype=np.float32) / np.sqrt(DIMENSIONS)
-            queries.append(unit((vectors[here] + np.float32(0.4) * noise) @ rotation))
+            queries.append(unit_rows((vectors[here] + np.float32(0.4) * noise) @ rotation))
             print(f"{start + len(vectors):,} of {rows:,} copied", file=sys.stderr)
         copied = time.perf_counter() - started
         connection.execute("ANALYZE chunks")
@@ -112,7 +108,7 @@ def search(url: str, folder: Path, searches: int) -> dict[str, object]:
     with deepmemory.VectorStore(folder / "store", create=False) as store:
         for turn, (far, near) in enumerate(noise):
             key = vectors[turn % len(vectors)]
-            query = unit((key + (0.2 * near if turn % 2 else 1.5 * far))[None])
+            query = unit_rows((key + (0.2 * near if turn % 2 else 1.5 * far))[None])
             for with_layer in (False, True) if turn % 4 < 2 else (True, False):
                 started = time.perf_counter()
                 store.search(embedding=query[0], k=10, deep_memory=with_layer)

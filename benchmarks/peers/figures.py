@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from benchmarks.palette import COLOURS, STYLE
 from markupsafe import Markup
 
 from deepmemory.report import svg
@@ -9,24 +10,7 @@ from deepmemory.report import svg
 __all__ = ["learning_curve", "lift_by_collection"]
 
 _WIDTH, _ROW = 860, 26
-_COLOURS = (
-    "#0063b2",
-    "#5aa9e6",
-    "#b8480b",
-    "#e08b4f",
-    "#2f7d32",
-    "#7cb342",
-    "#6a3d9a",
-    "#a67fc7",
-    "#555a63",
-    "#a0851a",
-)
-_STYLE = (
-    "svg{background:#fff}text{font:12.5px system-ui,sans-serif;fill:#5b616b}text.row{fill:#1b1d21;font-size:13.5px}"
-    ".grid{stroke:#e2e3e0}.axis{stroke:#7a7f87}.zero{stroke:#7a7f87;stroke-dasharray:3 3}"
-    ".mean{fill:#1b1d21}polyline{fill:none;stroke-width:2.2;stroke-linejoin:round}"
-    + "".join(f".c{i}{{fill:{colour}}}polyline.c{i}{{fill:none;stroke:{colour}}}" for i, colour in enumerate(_COLOURS))
-)
+_STYLE = STYLE + "text.row{font-size:13.5px}.zero{stroke:#7a7f87;stroke-dasharray:3 3}.mean{fill:#1b1d21}"
 
 
 def lift_by_collection(methods: Sequence[tuple[str, dict[str, float]]], split: str) -> str:
@@ -74,7 +58,7 @@ def learning_curve(methods: Sequence[tuple[str, list[tuple[int, float]]]]) -> st
     y = svg.linear(ticks[0], ticks[-1], frame.bottom, frame.top)
     drawn: list[Markup] = []
     for place, (name, points) in enumerate(methods):
-        colour = f"c{place % len(_COLOURS)}"
+        colour = f"c{place % len(COLOURS)}"
         drawn.append(svg.path([(x(size), y(lift)) for size, lift in points], colour))
         drawn += [
             svg.circle((x(size), y(lift)), 3.2, colour, f"{name}, {size} queries: {lift:+.1f} points")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.palette import COLOURS, STYLE
 from markupsafe import Markup
 
 from deepmemory.report import svg
@@ -11,23 +12,6 @@ from deepmemory.report import svg
 __all__ = ["Series", "curves"]
 
 _WIDTH, _LEGEND = 860, 300
-_COLOURS = (
-    "#0063b2",
-    "#5aa9e6",
-    "#b8480b",
-    "#e08b4f",
-    "#2f7d32",
-    "#7cb342",
-    "#6a3d9a",
-    "#a67fc7",
-    "#555a63",
-    "#a0851a",
-)
-_STYLE = (
-    "svg{background:#fff}text{font:12.5px system-ui,sans-serif;fill:#5b616b}text.row{fill:#1b1d21;font-size:13px}"
-    ".grid{stroke:#e2e3e0}.axis{stroke:#7a7f87}polyline{fill:none;stroke-width:2.2;stroke-linejoin:round}"
-    + "".join(f".c{i}{{fill:{colour}}}polyline.c{i}{{fill:none;stroke:{colour}}}" for i, colour in enumerate(_COLOURS))
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +38,7 @@ def curves(title: str, series: Sequence[Series], *, logarithmic: bool) -> str:
     y = scale(ticks[0], ticks[-1], frame.bottom, frame.top)
     drawn: list[Markup] = []
     for place, each in enumerate(series):
-        colour = f"c{place % len(_COLOURS)}"
+        colour = f"c{place % len(COLOURS)}"
         drawn.append(svg.path([(x(size), y(value)) for size, value in each.points], colour))
         drawn += [
             svg.circle((x(size), y(value)), 3.2, colour, f"{each.name}, {size:,} queries: {value:.3g}")
@@ -68,7 +52,7 @@ def curves(title: str, series: Sequence[Series], *, logarithmic: bool) -> str:
             svg.picture(
                 _WIDTH,
                 height,
-                svg.element("style", Markup(_STYLE)),
+                svg.element("style", Markup(STYLE)),
                 svg.vertical_axis(frame, y, ticks, lambda value: f"{value:g}"),
                 svg.horizontal_axis(frame, x, sizes, lambda value: f"{value:,.0f}"),
                 svg.label(((frame.left + frame.right) / 2, height - 8), "training queries (log scale)"),
