@@ -8,6 +8,32 @@ import numpy as np
 DIMENSIONS = 32
 _TOPICS = 24
 
+TRAINER = """
+import time
+import synonyms
+from deepmemory import VectorStore
+
+slow, wait = sys.argv[2] == "slow", sys.argv[3] == "wait"
+
+def embed(texts):
+    if slow and any("synonym" in text for text in texts):
+        print("embedding", flush=True)
+        time.sleep(0.05)
+    return synonyms.word_vectors(texts)
+
+class OneByOne:
+    embed_documents = staticmethod(embed)
+
+    def embed_query(self, text):
+        return embed([text])[0]
+
+ids, texts = synonyms.documents()
+queries, relevance = synonyms.questions(texts, ids)
+store = VectorStore(sys.argv[1], embedder=synonyms.word_vectors)
+print(store.deep_memory.train(queries, relevance, OneByOne() if slow else None, wait=wait), flush=True)
+"""
+"""A program that trains the store it is given, ``fast`` or ``slow``, and may ``wait`` for the end."""
+
 
 def word_vectors(texts: Sequence[str]) -> np.ndarray:
     """Texts as the sum of a random vector for each word; cheap, and the same everywhere."""

@@ -10,31 +10,6 @@ from deepmemory.jobs import CANCELLED, COMPLETED, FAILED, TRAINING
 IDS, TEXTS = synonyms.documents()
 QUERIES, RELEVANCE = synonyms.questions(TEXTS, IDS)
 
-TRAINER = """
-import time
-import synonyms
-from deepmemory import VectorStore
-
-slow, wait = sys.argv[2] == "slow", sys.argv[3] == "wait"
-
-def embed(texts):
-    if slow and any("synonym" in text for text in texts):
-        print("embedding", flush=True)
-        time.sleep(0.05)
-    return synonyms.word_vectors(texts)
-
-class OneByOne:
-    embed_documents = staticmethod(embed)
-
-    def embed_query(self, text):
-        return embed([text])[0]
-
-ids, texts = synonyms.documents()
-queries, relevance = synonyms.questions(texts, ids)
-store = VectorStore(sys.argv[1], embedder=synonyms.word_vectors)
-print(store.deep_memory.train(queries, relevance, OneByOne() if slow else None, wait=wait), flush=True)
-"""
-
 
 def only_job(store: VectorStore):
     [job] = store.deep_memory.list_jobs(verbose=False)
@@ -45,7 +20,7 @@ def test_a_training_killed_by_kill_9_is_failed_and_the_store_is_as_it_was(folder
     with VectorStore(folder, embedder=synonyms.word_vectors) as store:
         store.deep_memory.train(QUERIES, RELEVANCE, wait=True)
         found = [hit.id for hit in store.search(QUERIES[0])]
-    trainer = spawn(TRAINER, folder, "slow", "go on")
+    trainer = spawn(synonyms.TRAINER, folder, "slow", "go on")
     assert trainer.stdout.readline()
     trainer.stdout.readline()
     trainer.kill()
@@ -65,7 +40,7 @@ def test_a_training_killed_by_kill_9_is_failed_and_the_store_is_as_it_was(folder
 def test_kill_9_at_any_moment_of_training_leaves_a_store_that_opens(folder, spawn, until):
     """Killed in the fit, and about when the layer is saved."""
     for number, moment in enumerate((0.4, 0.9), start=1):
-        trainer = spawn(TRAINER, folder, "fast", "go on")
+        trainer = spawn(synonyms.TRAINER, folder, "fast", "go on")
         job_id = trainer.stdout.readline().strip()
         with VectorStore(folder, embedder=synonyms.word_vectors) as store:
             memory = store.deep_memory
@@ -85,7 +60,7 @@ def test_kill_9_at_any_moment_of_training_leaves_a_store_that_opens(folder, spaw
 
 
 def test_a_program_that_ends_right_after_train_gets_its_layer(folder, spawn):
-    trainer = spawn(TRAINER, folder, "fast", "go on")
+    trainer = spawn(synonyms.TRAINER, folder, "fast", "go on")
     printed, errors = trainer.communicate(timeout=120)
     assert (trainer.returncode, errors) == (0, "")
     with VectorStore(folder) as store:
@@ -95,7 +70,7 @@ def test_a_program_that_ends_right_after_train_gets_its_layer(folder, spawn):
 
 
 def test_ctrl_c_while_waiting_cancels_the_training(folder, spawn):
-    trainer = spawn(TRAINER, folder, "slow", "wait")
+    trainer = spawn(synonyms.TRAINER, folder, "slow", "wait")
     assert trainer.stdout.readline() == "embedding\n"
     trainer.send_signal(signal.SIGINT)
     _, errors = trainer.communicate(timeout=120)
@@ -107,7 +82,7 @@ def test_ctrl_c_while_waiting_cancels_the_training(folder, spawn):
 
 
 def test_a_training_is_cancelled_and_watched_from_another_process(folder, spawn):
-    trainer = spawn(TRAINER, folder, "slow", "go on")
+    trainer = spawn(synonyms.TRAINER, folder, "slow", "go on")
     assert trainer.stdout.readline()
     trainer.stdout.readline()
     with VectorStore(folder) as store:
@@ -124,7 +99,7 @@ def test_a_training_is_cancelled_and_watched_from_another_process(folder, spawn)
 def test_a_layer_that_another_process_trained_is_used_at_once(folder, spawn):
     with VectorStore(folder, embedder=synonyms.word_vectors) as store:
         assert store.layer is None
-        spawn(TRAINER, folder, "fast", "wait").communicate(timeout=120)
+        spawn(synonyms.TRAINER, folder, "fast", "wait").communicate(timeout=120)
         assert store.deep_memory.get_model() == "v1"
         assert store.layer is not None
         assert store.search(QUERIES[0], k=1)[0].id == RELEVANCE[0][0][0]

@@ -11,31 +11,6 @@ from deepmemory.jobs import CANCELLED, COMPLETED, FAILED
 IDS, TEXTS = synonyms.documents()
 QUERIES, RELEVANCE = synonyms.questions(TEXTS, IDS)
 
-TRAINER = """
-import time
-import synonyms
-from deepmemory import VectorStore
-
-slow = sys.argv[2] == "slow"
-
-def embed(texts):
-    if slow and any("synonym" in text for text in texts):
-        print("embedding", flush=True)
-        time.sleep(0.05)
-    return synonyms.word_vectors(texts)
-
-class OneByOne:
-    embed_documents = staticmethod(embed)
-
-    def embed_query(self, text):
-        return embed([text])[0]
-
-ids, texts = synonyms.documents()
-queries, relevance = synonyms.questions(texts, ids)
-store = VectorStore(sys.argv[1], embedder=synonyms.word_vectors)
-print(store.deep_memory.train(queries, relevance, OneByOne() if slow else None, wait=True), flush=True)
-"""
-
 
 @pytest.fixture
 def filled(own_url) -> str:
@@ -76,7 +51,7 @@ def test_what_is_not_there_is_not_made(own_url) -> None:
 def test_a_layer_that_another_process_trained_is_used_soon(filled, spawn, until) -> None:
     with VectorStore(filled, embedder=synonyms.word_vectors) as store:
         assert store.layer is None
-        printed, errors = spawn(TRAINER, filled, "fast").communicate(timeout=200)
+        printed, errors = spawn(synonyms.TRAINER, filled, "fast", "wait").communicate(timeout=200)
         assert errors == ""
         assert store.deep_memory.status(printed.strip(), verbose=False).state == COMPLETED
         until(lambda: store.layer is not None)
@@ -86,13 +61,13 @@ def test_a_layer_that_another_process_trained_is_used_soon(filled, spawn, until)
 def test_a_training_is_cancelled_or_found_failed_from_another_process(filled, spawn) -> None:
     with VectorStore(filled, embedder=synonyms.word_vectors) as store:
         memory = store.deep_memory
-        trainer = spawn(TRAINER, filled, "slow")
+        trainer = spawn(synonyms.TRAINER, filled, "slow", "wait")
         assert trainer.stdout.readline() == "embedding\n"
         [job] = memory.list_jobs(verbose=False)
         assert memory.cancel(job.id)
         assert memory.wait(job.id).state == CANCELLED
         trainer.communicate(timeout=200)
-        killed = spawn(TRAINER, filled, "slow")
+        killed = spawn(synonyms.TRAINER, filled, "slow", "wait")
         assert killed.stdout.readline() == "embedding\n"
         killed.kill()
         killed.communicate()
