@@ -1,5 +1,6 @@
 """What docs/databases.md shows is run as it stands there."""
 
+import asyncio
 import re
 import shlex
 from pathlib import Path
@@ -28,7 +29,7 @@ def test_the_page_on_a_table_of_lancedb(tmp_path, monkeypatch, capsys):
     names = {"embedder": synonyms.word_vectors, "train_queries": queries, "train_relevance": relevance}
     for block in blocks("python"):
         exec(block, names)
-    assert len(names["hits"]) == 5
+    assert len(names["hits"]) == len(asyncio.run(names["answers"](queries[0]))) == 5
     assert capsys.readouterr().out == f"chunks in {tmp_path}/lancedb 60 v1\n"
 
 
