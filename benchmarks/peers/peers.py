@@ -141,7 +141,7 @@ PEERS = [
         "embedder",
         "finetuned_embedder.py",
         "torch",
-        {"epochs": 3, "batch_size": 32, "rate": 5e-5, "most_pairs": 2000},
+        {"epochs": 3, "batch_size": 32, "rate": 5e-5, "most_pairs": 2000, "bfloat16": True},
         needs="texts",
         slow=True,
     ),
