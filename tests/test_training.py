@@ -68,16 +68,18 @@ def test_the_cross_validated_lift_is_what_new_queries_get():
     assert low - 0.05 < gained < high + 0.1  # a little above is right: folds train on four fifths
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_labels_that_say_nothing_teach_nothing(seed):
-    rng = np.random.default_rng(seed)
-    documents = unit(rng, 300)
-    answers = rng.integers(0, 300, 120)
-    queries = unit_rows((documents[answers] + 0.8 * unit(rng, 120)).astype(np.float32))
-    shuffled = [[(int(a), 1.0)] for a in rng.permutation(answers)]
-    report = fit(queries, documents, shuffled, seed=seed).report
-    assert not report.active
-    assert "no candidate beat the plain search" in report.reason
+def test_labels_that_say_nothing_teach_nothing():
+    opened = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        documents = unit(rng, 300)
+        answers = rng.integers(0, 300, 120)
+        queries = unit_rows((documents[answers] + 0.8 * unit(rng, 120)).astype(np.float32))
+        shuffled = [[(int(a), 1.0)] for a in rng.permutation(answers)]
+        report = fit(queries, documents, shuffled, seed=seed).report
+        opened += report.active
+        assert report.active or "no candidate beat the plain search" in report.reason
+    assert opened <= 4  # the gate's level is one in ten
 
 
 def test_where_the_search_is_perfect_already_the_layer_stays_off():
@@ -149,6 +151,32 @@ def test_vectors_of_any_length_and_type_are_taken_as_directions():
     scaled = fit((queries * 3).astype(np.float64), documents * 0.5, relevance)
     plain = fit(queries, documents, relevance)
     assert mean_ndcg(scaled.layer, queries, documents, relevance) == pytest.approx(
+        mean_ndcg(plain.layer, queries, documents, relevance), abs=0.03
+    )
+
+
+@pytest.mark.parametrize("common", [1.0, 3.0])
+def test_a_part_that_all_vectors_share_takes_nothing_away(common):
+    queries, documents, relevance = planted(n_queries=400)
+    shared = common * unit(np.random.default_rng(1), 1)
+    narrow, among = unit_rows(queries + shared), unit_rows(documents + shared)
+    result = fit(narrow[:300], among, relevance[:300])
+    gained = mean_ndcg(result.layer, narrow[300:], among, relevance[300:]) - mean_ndcg(
+        Layer.identity(DIM), narrow[300:], among, relevance[300:]
+    )
+    assert result.report.spread < 0.15
+    assert result.report.active
+    assert gained > 0.3
+
+
+@pytest.mark.parametrize("length", [0.01, 100.0])
+def test_with_dot_product_the_length_of_all_documents_makes_no_difference(length):
+    queries, documents, relevance = planted()
+    plain = fit(queries, documents, relevance, distance="dot")
+    other = fit(queries, documents * np.float32(length), relevance, distance="dot")
+    assert other.report.spread == pytest.approx(length * plain.report.spread, rel=1e-4)
+    assert other.layer.prior == pytest.approx(length * plain.layer.prior, rel=1e-4)
+    assert mean_ndcg(other.layer, queries, documents * np.float32(length), relevance) == pytest.approx(
         mean_ndcg(plain.layer, queries, documents, relevance), abs=0.03
     )
 
@@ -363,6 +391,21 @@ def test_the_gradient_agrees_with_finite_differences(seed, n):
     step = 1e-2
     above, below = (problem.loss_and_gradient(z + s * direction, 3.0)[0] for s in (step, -step))
     assert np.vdot(gradient, direction) == pytest.approx((above - below) / (2 * step), rel=0.02, abs=2e-3)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([6, 40]), st.sampled_from([0.0, 1.0, 10.0]))
+@settings(deadline=None, max_examples=10)
+def test_the_matrix_moves_queries_as_the_loss_saw_them_moved(seed, n, common):
+    rng = np.random.default_rng(seed)
+    queries = unit_rows(unit(rng, n) + common * unit(rng, 1))
+    problem = Problem.build(queries, unit(rng, 9), csr_array(np.full((n, 9), 1 / 9, dtype=np.float32)))
+    z = rng.standard_normal(problem.start.shape).astype(np.float32)
+    seen = (problem.queries + problem.coordinates @ z) @ problem.document_basis.T
+    np.testing.assert_allclose(queries + queries @ problem.matrix(z), seen, atol=1e-3)
+    np.testing.assert_allclose(problem.solution(problem.matrix(z)), z, atol=1e-3)
+    shares = np.linalg.norm(problem.mean.shortened(queries).mean(axis=0)) / np.linalg.norm(queries.mean(axis=0))
+    assert shares == pytest.approx(problem.mean.share, rel=1e-3)
+    assert problem.mean.share < 0.2 if common == 10 else problem.mean.share > 0.2
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([6, 40]))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deepmemory.significance import PairedLift, paired_lift, randomisation_p
 from deepmemory.training.crossvalidation import FoldRun
 from deepmemory.training.scoring import Ranks
-from deepmemory.training.selection import Choice, FoldKind, nested_settings, ranked
+from deepmemory.training.selection import Choice, Each, FoldKind, nested_settings, ranked
 from deepmemory.training.settings import IDENTITY, Settings
 
 __all__ = ["METRICS", "NO_EVIDENCE", "Evidence", "gather"]
@@ -75,12 +75,18 @@ BEYOND_DOUBT = 0.01
 NO_EVIDENCE = Evidence(winner=IDENTITY, passes=False, by_query={}, by_document={}, candidates=())
 
 
-def gather(runs: list[FoldRun], *, seed: int) -> Evidence:
-    """Sum up the folds; ``seed`` is of the intervals' resampling."""
+def gather(runs: list[FoldRun], *, seed: int, each: Each = map) -> Evidence:
+    """Sum up the folds.
+
+    Args:
+        runs: all of them.
+        seed: of the intervals' resampling.
+        each: as `nested_settings`.
+    """
     results = [run.result() for run in runs]
     candidates = ranked(results)
     winner = candidates[0].settings
-    nested = list(zip(runs, nested_settings(results), strict=True))
+    nested = list(zip(runs, nested_settings(results, each=each), strict=True))
     by_query = _figures(nested, "queries", seed)
     return Evidence(
         winner=winner,

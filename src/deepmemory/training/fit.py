@@ -19,6 +19,7 @@ from deepmemory.training.labels import Labels
 from deepmemory.training.pool import MOST_QUERIES, document_pool, sample
 from deepmemory.training.report import FitReport
 from deepmemory.training.settings import IDENTITY, Settings, layers
+from deepmemory.training.spread import TYPICAL, score_spread
 from deepmemory.training.trainer import Trainer
 from deepmemory.training.workers import Workers
 from deepmemory.transform import Layer, QueryMemory, as_matrix, unit_rows
@@ -34,6 +35,9 @@ MIN_QUERIES = 10
 MOST_MADE = 2_000
 """Made queries that train, or as many as were asked where those are more; beyond that they cost time and teach little,
 for all of them together never count more than the asked ones."""
+
+ENOUGH_LABELLED = 10
+"""Labelled documents that tell how far apart scores lie; where there are fewer, all documents are asked."""
 
 FINAL_TOLERANCE = 1e-4
 FINAL_ITERATIONS = 50
@@ -137,6 +141,7 @@ class _Training:
         folds = make_folds(self.queries, self.labels, self.seed, judges=~self.made)
         with Workers(self._report_progress) as workers:
             documents, labels, words = self._pool()
+            documents = documents / np.float32(self._unit)
             runs = cross_validate(
                 self.queries,
                 documents,
@@ -149,7 +154,7 @@ class _Training:
                 on_done=self._advance,
                 device=self.device,
             )
-            evidence = gather(runs, seed=self.seed)
+            evidence = gather(runs, seed=self.seed, each=workers.map)
             layer = self._train(evidence.winner, documents, labels, workers) if evidence.passes else None
         return self._result(layer, evidence, evidence.reason(), given)
 
@@ -181,6 +186,19 @@ class _Training:
         best = self.words[np.flatnonzero(~self.made)].max(axis=1).toarray().ravel()
         return float(best[best > 0].mean()) if best.any() else 1.0
 
+    @cached_property
+    def _spread(self) -> float:
+        """How far apart scores lie, over the labelled documents: arrays and a store's pool have the same ones."""
+        queries, labels = self._asked
+        labelled = labels.labelled
+        known = self.documents[labelled] if len(labelled) >= ENOUGH_LABELLED else self.documents
+        return score_spread(queries, known)
+
+    @property
+    def _unit(self) -> float:
+        """What 1 in the candidates' settings is in the store's scores."""
+        return self._spread / TYPICAL
+
     def _pool(self) -> tuple[Matrix, Labels, csr_array | None]:
         rng = np.random.default_rng(self.seed)
         rows = document_pool(
@@ -193,7 +211,8 @@ class _Training:
 
     def _train(self, settings: Settings, documents: Matrix, labels: Labels, workers: Workers) -> Layer:
         matrix = self._linear(settings, documents, labels, workers)
-        trust = WordsWeight(settings.words / self._typical_best) if settings.words else None
+        unit = self._unit
+        trust = WordsWeight(unit * settings.words / self._typical_best) if settings.words else None
         layer = Layer(dimensions=self.queries.shape[1], matrix=matrix, distance=self.distance, words=trust)
         if not settings.has_bonus:
             return layer
@@ -203,7 +222,7 @@ class _Training:
             layer,
             document_ids=tuple(labelled.tolist()),
             document_vectors=np.ascontiguousarray(self.documents[labelled]),
-            prior=settings.prior,
+            prior=unit * settings.prior,
             memory=self._memory(settings, layer.transform(queries), labels) if settings.gain else None,
         )
 
@@ -231,7 +250,7 @@ class _Training:
             np.searchsorted(labels.labelled, labels.document),
             labels.grade,
             threshold=settings.threshold,
-            gain=settings.gain,
+            gain=self._unit * settings.gain,
             is_transformed=True,
         )
 
@@ -246,6 +265,7 @@ class _Training:
             n_learned=self.labels.n_queries,
             n_documents=len(self.documents),
             n_labelled=len(self._asked[1].labelled),
+            spread=self._spread,
             settings=evidence.winner if layer is not None else IDENTITY,
             by_query=evidence.by_query,
             by_document=evidence.by_document,

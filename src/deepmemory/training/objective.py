@@ -16,6 +16,9 @@ The gradient is closed-form; with ``G_i = (w_i / T) (P_i - y_i) V``, the gradien
     dL/du_i = (G_i - (G_i . x_i) x_i) / |u_i|        the step along x_i itself has no effect
     dL/dA   = Q^T dL/du + (2 penalty / n) A
 
+Along the queries' mean ``A`` is ``P B`` with a ``B`` that the penalty weighs in its stead (`mean_direction`), and the
+documents come in units of how far their scores lie apart (`spread`).
+
 The curvature is close to a Kronecker product, of the queries' second moment and the documents' covariance under the
 softmax (Martens and Grosse, 2015), plus the penalty. In the two bases in which those are diagonal, ``A = B Z R^T``, it
 is nearly diagonal itself, and that diagonal is the descent's first guess of it: 3 to 13 steps instead of 30 to 80. The
@@ -33,6 +36,7 @@ from scipy.sparse import csr_array
 
 from deepmemory.training.descent import Reached, descend
 from deepmemory.training.device import CPU, Device
+from deepmemory.training.mean_direction import MeanDirection
 
 __all__ = ["TEMPERATURE", "Bases", "Problem"]
 
@@ -50,7 +54,7 @@ class BlockMap(Protocol):
 
 
 TEMPERATURE = 0.05
-"""Of the softmax, in units of cosine; 0.03 and 0.1 did about as well."""
+"""Of the softmax; 0.03 and 0.1 did about as well."""
 
 _LOGITS_BLOCK = 1 << 21
 """Logits held at once by one thread: 8 MiB of float32, so that memory doesn't grow with queries times labelled
@@ -94,12 +98,12 @@ class Problem:
         documents: ``(n_documents, dim)`` float32, turned by ``document_basis``.
         wanted: ``(n, dim)`` float32, ``targets @ documents``.
         weights: ``(n,)`` float32, summing to 1.
-        coordinates: ``(n, rank)`` float32, the queries in ``query_basis``.
+        coordinates: ``(n, rank)`` float32, the queries, shortened along their mean, in ``query_basis``.
         query_basis: ``(dim, rank)`` float32, orthonormal columns.
         document_basis: ``(dim, dim)`` float32, orthonormal columns.
         curvature: ``(rank, dim)`` float32, that of the loss without the penalty, about.
+        mean: of the queries.
         n_counted: by how many queries the penalty is divided.
-        scale: 1 / (temperature * typical document norm).
         device: where the queries, documents, wanted, weights and coordinates are.
     """
 
@@ -111,8 +115,8 @@ class Problem:
     query_basis: Matrix
     document_basis: Matrix
     curvature: Matrix
+    mean: MeanDirection
     n_counted: float
-    scale: float
     device: Device = CPU
 
     @classmethod
@@ -130,7 +134,8 @@ class Problem:
 
         Args:
             queries: ``(n, dim)`` float32, unit norm.
-            documents: ``(n_documents, dim)`` float32, what the softmax is over.
+            documents: ``(n_documents, dim)`` float32, what the softmax is over; of a length at which their scores have
+                the spread `spread.TYPICAL`.
             targets: sparse ``(n, n_documents)`` float32, rows summing to 1.
             weights: ``(n,)`` above 0; all alike where not given.
             n_counted: by how many queries the penalty is divided; all where not given.
@@ -138,16 +143,15 @@ class Problem:
         """
         weights = np.ones(len(queries), dtype=np.float32) if weights is None else weights
         weights = (weights / weights.sum()).astype(np.float32)
-        norms = np.sqrt(np.einsum("ij,ij->i", documents, documents))
-        # for a dot product over documents that are not unit norm the temperature follows their size
-        scale = 1.0 / (TEMPERATURE * float(norms.mean() or 1.0))
-        covariance = _covariance(queries, documents, weights, scale)
+        mean = MeanDirection.of(queries, weights)
+        inputs = mean.shortened(queries)
+        covariance = _covariance(queries, documents, weights)
         if bases is not None and bases.are_complete:
             query_basis, document_basis = bases.query, bases.document
-            moments = weights @ (queries @ query_basis) ** 2
+            moments = weights @ (inputs @ query_basis) ** 2
             spread = np.einsum("ij,ij->j", document_basis, covariance @ document_basis)
         else:
-            query_basis, moments = _span(queries, weights)
+            query_basis, moments = _span(inputs, weights)
             spread, document_basis = _eigenbasis(covariance, documents)
         turned = documents @ document_basis
         return cls(
@@ -155,12 +159,12 @@ class Problem:
             documents=turned,
             wanted=np.asarray(targets @ turned, dtype=np.float32),
             weights=weights,
-            coordinates=queries @ query_basis,
+            coordinates=inputs @ query_basis,
             query_basis=query_basis,
             document_basis=document_basis,
-            curvature=np.float32(scale**2) * np.outer(moments, np.maximum(spread, 0)).astype(np.float32),
+            curvature=np.float32(TEMPERATURE**-2) * np.outer(moments, np.maximum(spread, 0)).astype(np.float32),
+            mean=mean,
             n_counted=len(queries) if n_counted is None else n_counted,
-            scale=scale,
         )
 
     def on(self, device: Device) -> "Problem":
@@ -246,16 +250,16 @@ class Problem:
         norms = xp.sqrt(xp.einsum("ij,ij->i", moved, moved))[:, None]
         x = moved / norms
         logits = x @ self.documents.T
-        logits *= self.scale
+        logits *= 1 / TEMPERATURE
         highest = xp.amax(logits, axis=1, keepdims=True)
         logits -= highest
         xp.exp(logits, out=logits)
         total = xp.sum(logits, axis=1, keepdims=True)
-        surprise = (xp.log(total) + highest)[:, 0] - self.scale * xp.einsum("ij,ij->i", x, wanted)
+        surprise = (xp.log(total) + highest)[:, 0] - 1 / TEMPERATURE * xp.einsum("ij,ij->i", x, wanted)
         by_x = logits @ self.documents
         by_x /= total
         by_x -= wanted
-        by_x *= (self.scale * weights)[:, None]
+        by_x *= (1 / TEMPERATURE * weights)[:, None]
         by_x -= xp.einsum("ij,ij->i", by_x, x)[:, None] * x
         by_x /= norms
         return float(np.dot(get(weights).astype(np.float64), get(surprise))), get(coordinates.T @ by_x)
@@ -263,11 +267,11 @@ class Problem:
     def matrix(self, z: Matrix) -> Matrix:
         """``A (dim, dim)`` of a solution."""
         turned_back: Matrix = z @ self.document_basis.T
-        return self.query_basis @ turned_back
+        return self.mean.applied(self.query_basis @ turned_back)
 
     def solution(self, matrix: Matrix) -> Matrix:
         """``Z (rank, dim)`` of an ``A``, as far as it lies in the span: where to start from another problem's end."""
-        turned: Matrix = matrix @ self.document_basis
+        turned: Matrix = self.mean.undone(matrix) @ self.document_basis
         return self.query_basis.T @ turned
 
 
@@ -298,12 +302,12 @@ def _eigenbasis(covariance: Matrix, documents: Matrix) -> tuple[Matrix, Matrix]:
     return np.concatenate([spread, np.zeros(dimensions - n, dtype=np.float32)]), basis
 
 
-def _covariance(queries: Matrix, documents: Matrix, weights: Matrix, scale: float) -> Matrix:
+def _covariance(queries: Matrix, documents: Matrix, weights: Matrix) -> Matrix:
     """Covariance of the documents under the softmax of a query, mean over (a sample of) queries, ``(dim, dim)``."""
     step = max(1, len(queries) // _SAMPLED)
     sample, shares = queries[::step], weights[::step]
     shares = shares / shares.sum(dtype=np.float32)
-    logits = np.float32(scale) * (sample @ documents.T)
+    logits = np.float32(1 / TEMPERATURE) * (sample @ documents.T)
     logits -= logits.max(axis=1, keepdims=True)
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=1, keepdims=True)

@@ -23,6 +23,8 @@ class FitReport:
         n_learned: those that took part: all, or a sample of 10,000.
         n_documents: documents that were ranked.
         n_labelled: documents relevant to some training query that was asked.
+        spread: standard deviation of a query's scores over documents; ``prior``, ``gain`` and ``words`` of the settings
+            and candidates are for 0.1, and the layer has them times ``spread / 0.1``.
         settings: the candidate that the layer was trained with; the identity where it did not pass.
         by_query: recall@1, @5, @10 and nDCG@10 (fractions) on held-out queries, cross-validated with the choice
             nested; empty where there were too few queries to cross-validate.
@@ -39,6 +41,7 @@ class FitReport:
     n_learned: int
     n_documents: int
     n_labelled: int
+    spread: float
     settings: Settings
     by_query: Mapping[str, PairedLift]
     by_document: Mapping[str, PairedLift]
@@ -81,6 +84,7 @@ class FitReport:
             "n_learned": self.n_learned,
             "n_documents": self.n_documents,
             "n_labelled": self.n_labelled,
+            "spread": self.spread,
             "settings": self.settings.as_dict(),
             "baseline": self.baseline,
             "trained": self.trained,

@@ -153,12 +153,13 @@ class FoldScorer:
         x = self._moved(self._queries[block], matrix)
         nearest = memory.nearest(x)
         similarity = self._device.get(self._device.put(x) @ self._documents.T)
-        words = None if self._words is None else self._words[block.start : block.start + len(x)].toarray()
+        words = None if self._words is None else self._words[block.start : block.start + len(x)]
         pairs = slice(*np.searchsorted(self._labels.query, (block.start, block.start + len(x))))
         query = self._labels.query[pairs] - block.start
-        own = _Scores.at(similarity, words, query, self._labels.document[pairs])
-        labelled = _Scores.at(similarity, words, slice(None), self._labelled)
-        best = _best_unlabelled(similarity, words, self._labelled).rows(query)
+        scores = _Scores(similarity, None if words is None else words.toarray())
+        own = scores.at(query, self._labels.document[pairs])
+        labelled = scores.at(slice(None), self._labelled)
+        best = _best_unlabelled(scores, words, self._labelled).rows(query)
         is_labelled, place = self._pair_is_labelled[pairs], self._pair_place[pairs]
         seen, unseen = np.flatnonzero(is_labelled), np.flatnonzero(~is_labelled)
 
@@ -199,17 +200,11 @@ class _Scores:
     similarity: Matrix
     words: Matrix | None
 
-    @classmethod
-    def at(cls, similarity: Matrix, words: Matrix | None, row: slice | Rows, column: Rows) -> "_Scores":
-        return cls(similarity[row, column], None if words is None else words[row, column])
+    def at(self, row: slice | Rows, column: Rows) -> "_Scores":
+        return _Scores(self.similarity[row, column], None if self.words is None else self.words[row, column])
 
     def rows(self, rows: Rows) -> "_Scores":
         return _Scores(self.similarity[rows], None if self.words is None else self.words[rows])
-
-    def beside(self, others: "_Scores") -> "_Scores":
-        words = [part.words for part in (self, others) if part.words is not None]
-        similarity = np.concatenate([self.similarity, others.similarity], axis=1)
-        return _Scores(similarity, np.concatenate(words, axis=1) if words else None)
 
     def total(self, worth: float) -> Matrix:
         if self.words is None or not worth:
@@ -218,21 +213,33 @@ class _Scores:
         return total
 
 
-def _best_unlabelled(similarity: Matrix, words: Matrix | None, labelled: Rows) -> _Scores:
-    """Scores of those unlabelled documents that may be ranked first, `EXACT` or twice as many a query.
+def _best_unlabelled(scores: _Scores, words: csr_array | None, labelled: Rows) -> _Scores:
+    """Scores of those unlabelled documents that may be ranked first, `EXACT` a query and those found by words.
 
-    Both arrays are used up.
+    The similarities are used up.
     """
+    similarity = scores.similarity
     similarity[:, labelled] = -np.inf
-    depth = min(EXACT, similarity.shape[1])
-    if words is None:
-        first = similarity.shape[1] - depth
+    first = similarity.shape[1] - min(EXACT, similarity.shape[1])
+    if words is None or scores.words is None:
         similarity.partition(first, axis=1)
         return _Scores(similarity[:, first:], None)
     row = np.arange(len(similarity))[:, None]
-    nearest = np.argpartition(-similarity, depth - 1, axis=1)[:, :depth]
-    by_similarity = _Scores.at(similarity, words, row, nearest)
+    nearest = np.argpartition(similarity, first, axis=1)[:, first:]
+    by_similarity = scores.at(row, nearest)
     similarity[row, nearest] = -np.inf  # none is counted twice
-    found = np.argpartition(-words, depth - 1, axis=1)[:, :depth]
-    by_words = _Scores.at(similarity, words, row, found)
-    return by_similarity.beside(by_words)
+    found, worth = _padded(words)
+    found_similarity = np.where(worth > 0, similarity[row, found], np.float32(-np.inf))
+    return _Scores(
+        np.concatenate([by_similarity.similarity, found_similarity], axis=1),
+        np.concatenate([by_similarity.words, worth], axis=1),
+    )
+
+
+def _padded(words: csr_array) -> tuple[Rows, Matrix]:
+    """The columns and values of a sparse array's rows, ``(n, most in a row)`` each; 0 and 0 where a row has fewer."""
+    counts = np.diff(words.indptr)
+    there = np.arange(counts.max(initial=0)) < counts[:, None]
+    columns, values = np.zeros(there.shape, dtype=np.int64), np.zeros(there.shape, dtype=np.float32)
+    columns[there], values[there] = words.indices, words.data
+    return columns, values

@@ -7,7 +7,7 @@ __all__ = ["IDENTITY", "MEMORIES", "PRIORS", "WORDS", "Settings", "layers"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One candidate.
+    """One candidate, for scores that spread by 0.1 over documents; those of other models are scaled (`spread`).
 
     Attributes:
         penalty: weight of ``|A|^2`` in training; None is without a linear layer.
@@ -73,5 +73,5 @@ MEMORIES = ((0.0, 0.0), *((threshold, gain) for threshold in (0.5, 0.6, 0.7) for
 without one it raises what was asked for before under every question, and harms all that was not."""
 
 WORDS = (0.0, 0.06, 0.12, 0.25, 0.5, 1.0)
-"""What words may be worth, in units of cosine. Steps of two: the lift changes slowly about the best, and the best of
+"""What words may be worth. Steps of two: the lift changes slowly about the best, and the best of
 six collections lie between 0.05 and 0.9."""
