@@ -29,8 +29,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh, svd
-from scipy.optimize import minimize
 
 from deepmemory.migration.model import Affine
 
@@ -132,6 +130,8 @@ def ranking_map(pairs: Pairs, near: Affine, penalty: float, *, begin: Affine, ch
         begin: where to begin; it changes how long it takes, and little else.
         check: called at each step; what it raises stops the work.
     """
+    from scipy.optimize import minimize  # a third of a second, which only those who migrate need pay
+
     queries = np.concatenate([pairs.queries, pairs.new])[:MAX_QUERIES]
     own = np.arange(len(pairs.queries), len(queries))  # a text is no answer to itself
     documents = pairs.old - pairs.old.mean(axis=0)
@@ -180,6 +180,8 @@ def _rotation(source: Matrix, target: Matrix) -> tuple[Matrix, np.float32]:
 
     Between spaces of different dimensions its rows, or its columns, are orthonormal.
     """
+    from scipy.linalg import svd
+
     left, values, right = svd(source.T @ target, full_matrices=False, check_finite=False)
     size = float(np.vdot(source, source))
     return left @ right, np.float32(values.sum() / size if size else 0)
@@ -189,6 +191,8 @@ def _ridge(source: Matrix, target: Matrix, around: Matrix | None) -> Callable[[f
     """Regression of one on the other for any penalty, shrunk towards ``around``, or to zero."""
     gram = (source.T @ source).astype(np.float64)
     rest = target if around is None else target - source @ around
+    from scipy.linalg import eigh
+
     values, vectors = eigh(gram, check_finite=False)
     values = np.maximum(values, 0)
     projected = vectors.T @ (source.T @ rest)
