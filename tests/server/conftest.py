@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from hub_client import Client
+from hub_client import Client, world
 
 from deepmemory.testing import HubProcess, OpenAIServer
 from deepmemory.testing.postgres_server import PostgresServer
@@ -54,6 +54,12 @@ def secrets(hub) -> dict[str, str]:
     with Client(hub.url, admins["acme"]) as client:
         made = {s: client.post("orgs/acme/tokens", {"scope": s}).json()["secret"] for s in ("read", "write")}
     return {"admin": admins["acme"], "rival": admins["rival"], **made}
+
+
+@pytest.fixture(scope="session")
+def slow() -> dict:
+    """What takes some seconds to learn."""
+    return world(2_000, 600, dimensions=256)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import httpx
 import numpy as np
 
 DIMENSIONS = 32
+DOCS = "orgs/acme/datasets/docs"
 
 
 class Client:
@@ -45,6 +46,12 @@ def code_of(reply: httpx.Response) -> tuple[int, str]:
     assert error["message"].strip()
     assert "/datasets/" not in error["message"], "a folder of the hub's machine"
     return reply.status_code, error["code"]
+
+
+def state_of(client: Client, job_id: str) -> dict[str, Any]:
+    """A job of `DOCS`, as the hub tells of it."""
+    job: dict[str, Any] = client.get(f"{DOCS}/jobs/{job_id}").json()
+    return job
 
 
 def packed(vectors: Any) -> dict[str, Any]:

@@ -22,12 +22,6 @@ def small() -> dict:
     return world(80, 60)
 
 
-@pytest.fixture(scope="module")
-def slow() -> dict:
-    """What takes some seconds to learn."""
-    return world(2_000, 600, dimensions=256)
-
-
 def ended(client, dataset, job_id, until) -> dict:
     until(lambda: client.get(f"{dataset}/jobs/{job_id}").json()["finished"])
     return client.get(f"{dataset}/jobs/{job_id}").json()
