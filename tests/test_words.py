@@ -157,11 +157,11 @@ def test_where_words_help_they_are_trusted_and_where_they_mislead_they_are_not(s
 def test_with_shuffled_labels_words_are_not_trusted(searched):
     _, documents, _, vectors, answers, scores = searched
     trusted = 0
-    for seed in range(8):
+    for seed in range(20):
         shuffled = np.random.default_rng(seed).permutation(N)[answers]
         result = fit(vectors, documents, [[(int(a), 1.0)] for a in shuffled], lexical_scores=scores, seed=seed)
         trusted += result.layer.words is not None
-    assert trusted <= 3  # the gate's level is one in ten
+    assert trusted <= 4  # the gate's level is one in ten
 
 
 @settings(deadline=None, max_examples=10)

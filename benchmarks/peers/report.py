@@ -23,7 +23,8 @@ _HEAD = """# Side by side with the peers
 
 Everyone gets the same splits (those of `deepmemory benchmark`: 60% of the queries train, or the queries that want only
 60% of the labelled documents), the same vectors (all-MiniLM-L6-v2) and the same exact search, each in a process of its
-own on the same machine. The relevance of test queries is never handed over. Lifts are points over no training.
+own on the same machine; times are by the clock, whatever else ran on it (see benchmarks.md). The relevance of test
+queries is never handed over. Lifts are points over no training.
 "Searched" settings, the defaults among them, were chosen by nDCG@10 on a fifth of the training queries (of 1,500 where
 there are more), held out as the test is; then all of them train. Deep Memory has no settings to choose: `fit` chooses
 by cross-validation inside, and its time includes that. Peers that want a validation set draw it from the training
