@@ -189,10 +189,10 @@ def _rotation(source: Matrix, target: Matrix) -> tuple[Matrix, np.float32]:
 
 def _ridge(source: Matrix, target: Matrix, around: Matrix | None) -> Callable[[float], Matrix]:
     """Regression of one on the other for any penalty, shrunk towards ``around``, or to zero."""
-    gram = (source.T @ source).astype(np.float64)
-    rest = target if around is None else target - source @ around
     from scipy.linalg import eigh
 
+    gram = (source.T @ source).astype(np.float64)
+    rest = target if around is None else target - source @ around
     values, vectors = eigh(gram, check_finite=False)
     values = np.maximum(values, 0)
     projected = vectors.T @ (source.T @ rest)

@@ -1,6 +1,5 @@
 """`VectorStore`: what most people touch."""
 
-import asyncio
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from deepmemory.explanation import Explanation
 from deepmemory.memory import DeepMemory, EmbedderSpec
 from deepmemory.progress import Progress
 from deepmemory.state import State
+from deepmemory.store.asynchronous import in_a_thread
 from deepmemory.store.attachment import Attachment
 from deepmemory.store.opening import RECORDED, Recorded
 from deepmemory.store.parts import StoreParts
@@ -271,57 +271,11 @@ class VectorStore:
             vectors = check_vectors(embeddings, n, self._parts.dimensions(), "embeddings")
         return self._parts.search(texts, vectors, int(k), with_layer=deep_memory is not False, filter=filter)
 
-    async def aadd(
-        self,
-        texts: Sequence[str],
-        metadatas: Sequence[Metadata | None] | None = None,
-        ids: Sequence[str] | None = None,
-        embeddings: ArrayLike | None = None,
-        *,
-        progress: Progress | None = None,
-    ) -> list[str]:
-        """As `add`, while the event loop goes on; `progress` is called in the thread that works."""
-        return await asyncio.to_thread(self.add, texts, metadatas, ids, embeddings, progress=progress)
-
-    async def aget(self, ids: Sequence[str]) -> list[Document | None]:
-        """As `get`, while the event loop goes on."""
-        return await asyncio.to_thread(self.get, ids)
-
-    async def adelete(
-        self, ids: Sequence[str] | None = None, filter: Filter | None = None, delete_all: bool = False
-    ) -> int:
-        """As `delete`, while the event loop goes on."""
-        return await asyncio.to_thread(self.delete, ids, filter, delete_all)
-
-    async def asearch(
-        self,
-        query: str | None = None,
-        k: int = 10,
-        *,
-        deep_memory: bool | None = None,
-        filter: Filter | None = None,
-        embedding: ArrayLike | None = None,
-        mode: Mode = "vectors",
-    ) -> list[Hit]:
-        """As `search`, while the event loop goes on."""
-        return await asyncio.to_thread(
-            self.search, query, k, deep_memory=deep_memory, filter=filter, embedding=embedding, mode=mode
-        )
-
-    async def asearch_many(
-        self,
-        queries: Sequence[str] | None = None,
-        k: int = 10,
-        *,
-        deep_memory: bool | None = None,
-        filter: Filter | None = None,
-        embeddings: ArrayLike | None = None,
-        mode: Mode = "vectors",
-    ) -> list[list[Hit]]:
-        """As `search_many`, while the event loop goes on."""
-        return await asyncio.to_thread(
-            self.search_many, queries, k, deep_memory=deep_memory, filter=filter, embeddings=embeddings, mode=mode
-        )
+    aadd = in_a_thread(add)
+    aget = in_a_thread(get)
+    adelete = in_a_thread(delete)
+    asearch = in_a_thread(search)
+    asearch_many = in_a_thread(search_many)
 
     def explain(
         self,

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from deepmemory.significance import PairedLift, paired_lift, randomisation_p
 from deepmemory.training.crossvalidation import FoldRun
 from deepmemory.training.scoring import Ranks
-from deepmemory.training.selection import Choice, Each, FoldKind, nested_settings, ranked
+from deepmemory.training.selection import Choice, FoldKind, nested_settings, ranked
 from deepmemory.training.settings import IDENTITY, Settings
+from deepmemory.training.workers import Map
 
 __all__ = ["METRICS", "NO_EVIDENCE", "Evidence", "gather"]
 
@@ -75,7 +76,7 @@ BEYOND_DOUBT = 0.01
 NO_EVIDENCE = Evidence(winner=IDENTITY, passes=False, by_query={}, by_document={}, candidates=())
 
 
-def gather(runs: list[FoldRun], *, seed: int, each: Each = map) -> Evidence:
+def gather(runs: list[FoldRun], *, seed: int, each: Map = map) -> Evidence:
     """Sum up the folds.
 
     Args:

@@ -26,9 +26,9 @@ bases cost nothing in a step, because queries and documents are turned into them
 dimensions ``B (dim, rank)`` spans the queries, and ``A`` stays there.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,21 +37,11 @@ from scipy.sparse import csr_array
 from deepmemory.training.descent import Reached, descend
 from deepmemory.training.device import CPU, Device
 from deepmemory.training.mean_direction import MeanDirection
+from deepmemory.training.workers import Map
 
 __all__ = ["TEMPERATURE", "Bases", "Problem"]
 
 Matrix: TypeAlias = NDArray[np.float32]
-
-
-class BlockMap(Protocol):
-    """`map`, or the same on several threads: results in the order of the parts."""
-
-    def __call__(
-        self, work: Callable[[slice], tuple[float, Matrix]], parts: list[slice], /
-    ) -> Iterable[tuple[float, Matrix]]:
-        """Apply the work to each part."""
-        ...
-
 
 TEMPERATURE = 0.05
 """Of the softmax; 0.03 and 0.1 did about as well."""
@@ -197,7 +187,7 @@ class Problem:
         tolerance: float,
         max_iterations: int,
         on_step: Callable[[], None],
-        blocks: BlockMap = map,
+        blocks: Map = map,
     ) -> Reached:
         """Descend by L-BFGS from ``start``.
 
@@ -230,7 +220,7 @@ class Problem:
         """Where a descent at the penalty ``before`` ended, as another ``penalty`` has it; without an evaluation."""
         return reached.stiffened(2 * (penalty - before) / self.n_counted)
 
-    def loss_and_gradient(self, z: Matrix, penalty: float, blocks: BlockMap = map) -> tuple[float, Matrix]:
+    def loss_and_gradient(self, z: Matrix, penalty: float, blocks: Map = map) -> tuple[float, Matrix]:
         """The loss and its gradient by ``Z``, as in the module's text; ``blocks`` as in `solve`."""
         gradient = np.float32(2 * penalty / self.n_counted) * z
         loss = penalty / self.n_counted * float(np.vdot(z, z))

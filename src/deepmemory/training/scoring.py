@@ -221,7 +221,7 @@ def _best_unlabelled(scores: _Scores, words: csr_array | None, labelled: Rows) -
     similarity = scores.similarity
     similarity[:, labelled] = -np.inf
     first = similarity.shape[1] - min(EXACT, similarity.shape[1])
-    if words is None or scores.words is None:
+    if words is None:
         similarity.partition(first, axis=1)
         return _Scores(similarity[:, first:], None)
     row = np.arange(len(similarity))[:, None]

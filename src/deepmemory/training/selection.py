@@ -13,30 +13,22 @@ What is then *reported* is nested: for each fold the winner is chosen anew from 
 ranks of the fold's own queries are kept. So no figure comes from a query that took part in choosing what it measures.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.training.settings import IDENTITY, Settings
+from deepmemory.training.workers import Map
 
-__all__ = ["Choice", "Each", "FoldKind", "FoldResult", "PerQuery", "choose", "nested_settings", "ranked"]
+__all__ = ["Choice", "FoldKind", "FoldResult", "PerQuery", "choose", "nested_settings", "ranked"]
 
 FoldKind: TypeAlias = Literal["queries", "documents"]
 PerQuery: TypeAlias = NDArray[np.float64]
 PerCandidate: TypeAlias = NDArray[np.float64]
-
-
-class Each(Protocol):
-    """`map`, or the same on several threads: results in the order of the folds."""
-
-    def __call__(self, work: "Callable[[FoldResult], Settings]", folds: "list[FoldResult]", /) -> Iterable[Settings]:
-        """Apply the work to each fold."""
-        ...
-
 
 TOLERATED_LOSS = 0.003
 """Of mean nDCG@10 on either kind of fold: less is noise on any collection that we measured."""
@@ -119,7 +111,7 @@ def ranked(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None)
     return [choices[winner], *(choices[i] for i in order if i != winner)]
 
 
-def nested_settings(folds: list[FoldResult], *, each: Each = map) -> list[Settings]:
+def nested_settings(folds: list[FoldResult], *, each: Map = map) -> list[Settings]:
     """For each fold, the candidate chosen without its held-out queries.
 
     Args:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from deepmemory.training.descent import Reached
 from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
-from deepmemory.training.objective import Bases, BlockMap, Problem
+from deepmemory.training.objective import Bases, Problem
 from deepmemory.training.settings import Settings
 from deepmemory.training.standins import draw_standins, plain_problem
+from deepmemory.training.workers import Map
 
 __all__ = ["Trainer"]
 
@@ -60,7 +61,7 @@ class Trainer:
         tolerance: float,
         max_iterations: int,
         on_step: Callable[[], None],
-        blocks: BlockMap = map,
+        blocks: Map = map,
     ) -> Matrix | None:
         """Learn a linear layer, starting from the one before.
 

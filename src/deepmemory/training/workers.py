@@ -11,17 +11,26 @@ from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadP
 from contextlib import ExitStack, contextmanager
 from threading import Event
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
 from deepmemory.errors import Cancelled
 
-__all__ = ["Workers"]
+__all__ = ["Map", "Workers"]
 
 Item = TypeVar("Item")
 Step = TypeVar("Step")
 Result = TypeVar("Result")
+
+
+class Map(Protocol):
+    """`map`, or the same on several threads (`Workers.map`): results in the order of the items."""
+
+    def __call__(self, work: Callable[[Item], Result], items: Sequence[Item], /) -> Iterable[Result]:
+        """Apply the work to each item."""
+        ...
+
 
 _REPORT_EVERY = 0.1
 """Seconds between calls of ``on_wait``."""
