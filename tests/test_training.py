@@ -20,9 +20,9 @@ from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Problem
 from deepmemory.training.pool import document_pool
 from deepmemory.training.scoring import FoldScorer
-from deepmemory.training.selection import FoldResult, choose
-from deepmemory.training.settings import IDENTITY, Settings
-from deepmemory.training.standins import draw_standins, plain_problem
+from deepmemory.training.settings import Linear, Settings, candidates, linear_parts, path
+from deepmemory.training.standins import StandIns, plain_problem
+from deepmemory.training.trainer import mean_of
 from deepmemory.transform import Layer, QueryMemory, unit_rows
 
 DIM = 24
@@ -482,14 +482,37 @@ def test_the_bases_of_few_documents_are_those_of_their_covariance():
     assert (many.curvature > 1e-4).any(axis=0).sum() > 5
 
 
-def test_a_candidate_that_some_fold_could_not_train_is_no_candidate():
-    gain = {IDENTITY: np.zeros(4), Settings(10.0): np.full(4, 0.1), Settings(10.0, has_standins=True): np.full(4, 0.9)}
-    folds = [
-        FoldResult("queries", np.arange(4), gain),
-        FoldResult("queries", np.arange(4, 8), dict([*gain.items()][:2])),
-    ]
-    assert choose(folds).settings == Settings(10.0)
-    assert choose(folds[::-1]).settings == Settings(10.0)
+def test_where_every_document_is_labelled_the_layer_that_won_is_the_one_that_is_trained():
+    """There are no documents for stand-ins to ask for in the end, though every fold has held some out."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        documents, step = unit(rng, 60), unit(rng, 1)
+        noise = 0.15 * rng.standard_normal((120, DIM)).astype(np.float32)
+        queries = unit_rows(np.repeat(documents, 2, axis=0) + 1.2 * step + noise)
+        result = fit(queries, documents, [[(row // 2, 1.0)] for row in range(120)], seed=seed)
+        assert result.report.active
+        assert result.layer.matrix is not None
+        found = {
+            arm: (layer.rank(queries, documents, k=1)[0][:, 0] == np.arange(120) // 2).mean()
+            for arm, layer in (("without", Layer.identity(DIM)), ("with", result.layer))
+        }
+        assert found["with"] > found["without"]
+
+
+def test_candidates_have_single_layers_and_means_of_layers():
+    both = path(with_standins=True) + path(with_standins=True, has_made=True)
+    parts = linear_parts(both)
+    assert max(len(part) for part in parts) > 1
+    assert {layer for part in parts for layer in part} == set(both)
+    assert all(len({layer.has_made for layer in part}) == 1 for part in parts)
+    without = linear_parts(path(with_standins=False))
+    assert without
+    assert not any(layer.has_standins for part in without for layer in part)
+    assert len(set(without)) == len(without)
+    matrices = [np.full((2, 2), value, dtype=np.float32) for value in (1, 2, 6)]
+    np.testing.assert_array_equal(mean_of(matrices), np.full((2, 2), 3))
+    assert mean_of(matrices[:1]) is matrices[0]
+    assert mean_of([]) is None
 
 
 def test_standins_ask_for_documents_without_labels_as_far_off_as_queries_are():
@@ -497,15 +520,13 @@ def test_standins_ask_for_documents_without_labels_as_far_off_as_queries_are():
     documents, step = unit(rng, 90), unit(rng, 1)
     labels = Labels.from_relevance([[(d, 1.0)] for d in range(30)], n_queries=30, n_documents=90)
     queries = unit_rows(documents[:30] + 0.5 * step)
-    standins = draw_standins(queries, documents, labels, rng)
+    standins = StandIns.drawn(queries, documents, labels, rng)
     assert len(standins.document) == 30
     assert len(np.unique(standins.document)) == 30
     assert standins.document.min() >= 30
     np.testing.assert_allclose(np.linalg.norm(standins.queries, axis=1), 1, atol=1e-5)
     true = unit_rows(documents[standins.document] + 0.5 * step)
     assert (np.einsum("ij,ij->i", standins.queries, true) > 0.9).mean() > 0.9
-    everything = Labels.from_relevance([[(d, 1.0)] for d in range(90)], n_queries=90, n_documents=90)
-    assert draw_standins(documents, documents, everything, rng) is None
 
 
 def test_blocks_of_queries_add_up_to_the_whole(monkeypatch):
@@ -530,9 +551,9 @@ def test_a_candidate_s_ranks_are_those_of_the_layer_it_stands_for(seed):
     relevance = [[(int(d), float(rng.integers(1, 3))) for d in rng.choice(60, 3, replace=False)] for _ in range(12)]
     labels = Labels.from_relevance(relevance, n_queries=12, n_documents=60)
     matrix = (0.2 * rng.standard_normal((DIM, DIM))).astype(np.float32)
-    linear = Settings(10.0, has_standins=True)
+    linear = Settings((Linear(10.0, has_standins=True),))
     scorer = FoldScorer(held_out, labels, documents, train_queries=train, train_labels=train_labels)
-    ranks = scorer.ranks(matrix, linear)
+    ranks = scorer.ranks(matrix, candidates(linear.linear, with_words=False))
     labelled = train_labels.labelled
     for candidate in (linear, replace(linear, prior=-0.02), replace(linear, prior=0.02, threshold=0.5, gain=0.8)):
         layer = Layer(

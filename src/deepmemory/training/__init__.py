@@ -6,6 +6,6 @@ Read top to bottom: `fit` (the whole), `objective` (what the linear layer minimi
 
 from deepmemory.training.fit import FitResult, fit
 from deepmemory.training.report import FitReport
-from deepmemory.training.settings import Settings
+from deepmemory.training.settings import Linear, Settings
 
-__all__ = ["FitReport", "FitResult", "Settings", "fit"]
+__all__ = ["FitReport", "FitResult", "Linear", "Settings", "fit"]

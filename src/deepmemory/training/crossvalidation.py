@@ -1,8 +1,7 @@
 """Train on the folds, rank what they held out, candidate by candidate."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -14,11 +13,11 @@ from deepmemory.training.folds import Fold, document_folds, query_folds
 from deepmemory.training.labels import Labels
 from deepmemory.training.scoring import FoldScorer, Ranks
 from deepmemory.training.selection import FoldResult
-from deepmemory.training.settings import IDENTITY, Settings, layers
-from deepmemory.training.trainer import Trainer
+from deepmemory.training.settings import Linear, Settings, candidates, linear_parts
+from deepmemory.training.trainer import Trainer, mean_of
 from deepmemory.training.workers import Workers
 
-__all__ = ["MAX_ITERATIONS", "TOLERANCE", "FoldRun", "cross_validate", "make_folds"]
+__all__ = ["MAX_ITERATIONS", "TOLERANCE", "WITNESS", "FoldRun", "cross_validate", "make_folds"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -27,27 +26,31 @@ N_FOLDS = 5
 ENOUGH_HELD_OUT = 500
 """Held-out queries that settle a comparison of candidates; with thousands of queries the other folds are not run."""
 
-TOLERANCE = 2e-3
+TOLERANCE = 5e-3
 """Relative decrease of the loss at which a fold's descent stops; candidates differ by far more than what remains."""
 
 MAX_ITERATIONS = 15
 
 
-@dataclass(eq=False)
+WITNESS = Settings((Linear(100.0),))
+"""Named beforehand, so that it has no choice to flatter it: what the gate asks (`evidence`). Of 24 trainings on 100
+honest queries of six collections it found something to learn in 19, the nested winner in 14; of 48 with the labels
+shuffled, the one in 1 and the other in 1."""
+
+
+@dataclass(frozen=True, eq=False)
 class FoldRun:
-    """One fold on its way along the linear layers.
+    """What a fold showed.
 
     Attributes:
-        fold: which queries train and which are judged.
-        trainer: of the training part.
-        scorer: the held-out part.
-        ranks: what has been ranked so far, by candidate.
+        fold: which queries trained and which are judged.
+        ranks: of the judged queries' relevant documents, by candidate; every fold has the same ones in the same order.
+        witness: the same under `WITNESS`, which is no candidate.
     """
 
     fold: Fold
-    trainer: Trainer
-    scorer: FoldScorer
-    ranks: dict[Settings, Ranks] = field(default_factory=dict)
+    ranks: Mapping[Settings, Ranks]
+    witness: Ranks
 
     def result(self) -> FoldResult:
         """The held-out queries' nDCG@10 by candidate."""
@@ -88,6 +91,7 @@ def cross_validate(
     labels: Labels,
     folds: list[Fold],
     *,
+    path: Sequence[Linear],
     made: NDArray[np.bool_],
     words: csr_array | None,
     seed: int,
@@ -102,15 +106,16 @@ def cross_validate(
         document_vectors: ``(n_documents, dim)``, what is ranked.
         labels: the right answers.
         folds: from `make_folds`.
+        path: the linear layers to train; whatever a fold leaves out, stand-ins find the documents that all of it left.
         made: ``(n,)``, which queries were made: they train linear layers only, and are none that was asked before.
         words: ``(n, n_documents)``, what words add where they are worth 1; None where they are not known.
         seed: of the stand-ins.
         workers: one fold runs on each.
-        on_done: called after each linear layer.
+        on_done: called on a worker after each linear layer of each fold.
         device: where the products are done.
     """
 
-    def prepare(fold: Fold) -> FoldRun:
+    def run(fold: Fold) -> FoldRun:
         asked = fold.train[~made[fold.train]]
         scorer = FoldScorer(
             query_vectors[fold.held_out],
@@ -125,14 +130,17 @@ def cross_validate(
         trainer = Trainer(
             query_vectors[train], document_vectors, labels.subset(train), seed, made=made[train], device=device
         )
-        return FoldRun(fold, trainer, scorer, scorer.ranks(None, IDENTITY))
+        trained = {}
+        for layer in path:
+            trained[layer] = trainer.advance(
+                layer, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS, on_step=workers.check
+            )
+            on_done()
+        ranks: dict[Settings, Ranks] = {}
+        for part in ((), *linear_parts(path)):
+            workers.check()
+            matrix = mean_of([trained[layer] for layer in part])
+            ranks |= scorer.ranks(matrix, candidates(part, with_words=words is not None))
+        return FoldRun(fold, ranks, scorer.ranks(trained[WITNESS.linear[0]], [WITNESS])[WITNESS])
 
-    runs = workers.map(prepare, folds)
-    workers.along(partial(_advance, on_step=workers.check), runs, layers(with_made=bool(made.any())), on_done)
-    return runs
-
-
-def _advance(run: FoldRun, layer: Settings, *, on_step: Callable[[], None]) -> None:
-    matrix = run.trainer.advance(layer, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS, on_step=on_step)
-    if matrix is not None:
-        run.ranks |= run.scorer.ranks(matrix, layer)
+    return workers.map(run, folds)

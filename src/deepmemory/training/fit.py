@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Lock
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -18,9 +19,9 @@ from deepmemory.training.evidence import NO_EVIDENCE, Evidence, gather
 from deepmemory.training.labels import Labels
 from deepmemory.training.pool import MOST_QUERIES, document_pool, sample
 from deepmemory.training.report import FitReport
-from deepmemory.training.settings import IDENTITY, Settings, layers
+from deepmemory.training.settings import IDENTITY, Linear, Settings
 from deepmemory.training.spread import TYPICAL, score_spread
-from deepmemory.training.trainer import Trainer
+from deepmemory.training.trainer import Trainer, mean_of
 from deepmemory.training.workers import Workers
 from deepmemory.transform import Layer, QueryMemory, as_matrix, unit_rows
 from deepmemory.words import LexicalScores, WordsWeight, above_the_rest, check_lexical_scores, times
@@ -124,6 +125,7 @@ class _Training:
     device: Device
     started: float
     progress: Progress | None
+    counting: Lock = field(default_factory=Lock)
     done: int = 0
     total: int = 1
 
@@ -131,7 +133,6 @@ class _Training:
         if self.made.any() and self._n_different(~self.made) < MIN_QUERIES:
             # they have to judge each other, as if they had been asked
             self.made = np.zeros_like(self.made)
-        self.total += len(layers(with_made=bool(self.made.any())))
         given = len(self.made), int(self.made.sum())
         self._draw_queries()
         n_different = self._n_different(~self.made)
@@ -142,11 +143,14 @@ class _Training:
         with Workers(self._report_progress) as workers:
             documents, labels, words = self._pool()
             documents = documents / np.float32(self._unit)
+            path = self._trainer(documents, labels).path
+            self.total += len(folds) * len(path)
             runs = cross_validate(
                 self.queries,
                 documents,
                 labels,
                 folds,
+                path=path,
                 made=self.made,
                 words=None if words is None else times(words, 1 / self._typical_best),
                 seed=self.seed,
@@ -210,7 +214,7 @@ class _Training:
         return self.documents[rows], self.labels.renumbered(rows), words
 
     def _train(self, settings: Settings, documents: Matrix, labels: Labels, workers: Workers) -> Layer:
-        matrix = self._linear(settings, documents, labels, workers)
+        matrix = self._linear(settings.linear, documents, labels, workers)
         unit = self._unit
         trust = WordsWeight(unit * settings.words / self._typical_best) if settings.words else None
         layer = Layer(dimensions=self.queries.shape[1], matrix=matrix, distance=self.distance, words=trust)
@@ -226,22 +230,27 @@ class _Training:
             memory=self._memory(settings, layer.transform(queries), labels) if settings.gain else None,
         )
 
-    def _linear(self, settings: Settings, documents: Matrix, labels: Labels, workers: Workers) -> Matrix | None:
-        if settings.penalty is None:
+    def _trainer(self, documents: Matrix, labels: Labels) -> Trainer:
+        return Trainer(self.queries, documents, labels, self.seed, made=self.made, device=self.device)
+
+    def _linear(self, wanted: Sequence[Linear], documents: Matrix, labels: Labels, workers: Workers) -> Matrix | None:
+        if not wanted:
             return None
-        trainer = Trainer(self.queries, documents, labels, self.seed, made=self.made, device=self.device)
-        path = [layer for layer in layers(with_made=True) if layer.has_made == settings.has_made]
-        matrix = None
-        for layer in path[: path.index(settings.linear) + 1]:
-            is_last = layer == settings.linear
+        trainer = self._trainer(documents, labels)
+        path = [layer for layer in trainer.path if layer.has_made == wanted[0].has_made]
+        found = []
+        for layer in path[: path.index(wanted[-1]) + 1]:
+            is_wanted = layer in wanted
             matrix = trainer.advance(
                 layer,
-                tolerance=FINAL_TOLERANCE if is_last else TOLERANCE,
-                max_iterations=FINAL_ITERATIONS if is_last else MAX_ITERATIONS,
+                tolerance=FINAL_TOLERANCE if is_wanted else TOLERANCE,
+                max_iterations=FINAL_ITERATIONS if is_wanted else MAX_ITERATIONS,
                 on_step=workers.check,
                 blocks=workers.map,
             )
-        return matrix
+            if is_wanted:
+                found.append(matrix)
+        return mean_of(found)
 
     def _memory(self, settings: Settings, keys: Matrix, labels: Labels) -> QueryMemory:
         return QueryMemory.build(
@@ -280,8 +289,9 @@ class _Training:
             self.progress(self.done, self.total)
 
     def _advance(self) -> None:
-        self.done += 1
-        self._report_progress()
+        """One more part is done; from any thread, so that the progress is reported by the caller's."""
+        with self.counting:
+            self.done += 1
 
 
 def _checked_made(made: ArrayLike | None, n_queries: int) -> NDArray[np.bool_]:

@@ -6,7 +6,8 @@ words. They are found once, and the rank of a relevant document under any candid
 the labelled documents that score higher.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.sparse import csr_array
 
 from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
-from deepmemory.training.settings import MEMORIES, PRIORS, WORDS, Settings
+from deepmemory.training.settings import Settings
 from deepmemory.transform import QueryMemory, unit_rows
 
 __all__ = ["DEPTH", "FoldScorer", "Ranks", "ideal_gain"]
@@ -120,19 +121,13 @@ class FoldScorer:
         self._pair_is_labelled = self._labelled[place] == held_out_labels.document
         self._pair_place = place
 
-    def ranks(self, matrix: Matrix | None, layer: Settings) -> dict[Settings, Ranks]:
-        """Rank under every candidate that shares a linear layer.
+    def ranks(self, matrix: Matrix | None, settings: Sequence[Settings]) -> dict[Settings, Ranks]:
+        """Rank under candidates that share a linear part.
 
         Args:
             matrix: ``A (dim, dim)``; None where queries stay as they are.
-            layer: how it was learned.
+            settings: the candidates; quickest where those alike in words and memory are neighbours.
         """
-        settings = [
-            replace(layer, words=words, prior=prior, threshold=threshold, gain=gain)
-            for words in (WORDS if self._words is not None else (0.0,))
-            for threshold, gain in MEMORIES
-            for prior in PRIORS
-        ]
         ranks = {s: np.empty(len(self._labels.query), dtype=np.int64) for s in settings}
         memory = self._memory(matrix)
         step = max(1, _SCORE_BLOCK // max(self._n_documents, len(self._train_labels.query)))

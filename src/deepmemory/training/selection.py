@@ -13,7 +13,7 @@ What is then *reported* is nested: for each fold the winner is chosen anew from 
 ranks of the fold's own queries are kept. So no figure comes from a query that took part in choosing what it measures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -54,18 +54,9 @@ class FoldResult:
     ndcg: Mapping[Settings, PerQuery]
 
     @cached_property
-    def _table(self) -> PerCandidate:
-        """Of every candidate, stacked once for all the choices that are made from it."""
+    def table(self) -> PerCandidate:
+        """Of every candidate, ``(n_candidates, n)``, stacked once for all the choices that are made from it."""
         return np.stack(list(self.ndcg.values()))
-
-    def of(self, candidates: Sequence[Settings]) -> PerCandidate:
-        """The same as ``(len(candidates), n)``.
-
-        A fold has the candidates that the others have, in the same order, and more where others could not train some.
-        """
-        if len(candidates) == len(self.ndcg):
-            return self._table
-        return np.stack([self.ndcg[settings] for settings in candidates])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +78,7 @@ def choose(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None)
     """The winner; the identity where every other candidate loses.
 
     Args:
-        folds: results of all folds, over the same candidates.
+        folds: results of all folds, over the same candidates in the same order.
         without: rows of training queries to leave out of the judgement.
     """
     return ranked(folds, without=without)[0]
@@ -95,7 +86,7 @@ def choose(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None)
 
 def ranked(folds: list[FoldResult], *, without: NDArray[np.int64] | None = None) -> list[Choice]:
     """Every candidate: the winner, then the safe ones by their lift, then the others; arguments as `choose`."""
-    candidates = list(min(folds, key=lambda fold: len(fold.ndcg)).ndcg)
+    candidates = list(folds[0].ndcg)
     by_query = _lifts(folds, "queries", candidates, without)
     if by_query is None:
         by_query = np.zeros((len(candidates), 1))  # nothing to judge by: nothing beats the identity
@@ -127,7 +118,7 @@ def _safe(candidates: list[Settings], by_query: PerCandidate, by_document: PerCa
         return harmless
     unseen = by_document.mean(axis=1)
     harmless &= unseen >= -TOLERATED_LOSS
-    is_words_alone = np.array([settings.linear == IDENTITY and not settings.has_bonus for settings in candidates])
+    is_words_alone = np.array([not settings.linear and not settings.has_bonus for settings in candidates])
     by_words = unseen[harmless & is_words_alone].max()  # the identity is one of them
     best = unseen[harmless].max()
     enough: NDArray[np.bool_] = unseen >= by_words + KEPT * (best - by_words) - TOLERATED_LOSS
@@ -167,7 +158,7 @@ def _lifts(
     for fold in folds:
         if fold.kind == kind:
             kept = np.ones(len(fold.held_out), dtype=bool) if without is None else ~np.isin(fold.held_out, without)
-            ndcg = fold.of(candidates)[:, kept]
+            ndcg = fold.table[:, kept]
             parts.append(ndcg - ndcg[identity])
     together = np.concatenate(parts, axis=1) if parts else np.zeros((len(candidates), 0))
     return together if together.shape[1] else None

@@ -1,8 +1,24 @@
 """The few numbers that cross-validation chooses, and the grid that it chooses them from."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-__all__ = ["IDENTITY", "MEMORIES", "PRIORS", "WORDS", "Settings", "layers"]
+__all__ = ["IDENTITY", "Linear", "Settings", "candidates", "linear_parts", "path"]
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """How one linear layer is trained.
+
+    Attributes:
+        penalty: weight of ``|A|^2``.
+        has_standins: whether stand-in queries for documents without labels take part.
+        has_made: whether queries that were made and not asked take part.
+    """
+
+    penalty: float
+    has_standins: bool = False
+    has_made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,27 +26,18 @@ class Settings:
     """One candidate, for scores that spread by 0.1 over documents; those of other models are scaled (`spread`).
 
     Attributes:
-        penalty: weight of ``|A|^2`` in training; None is without a linear layer.
-        has_standins: whether stand-in queries for documents without labels take part in training.
-        has_made: whether queries that were made and not asked take part in training.
+        linear: the linear layers whose mean moves the queries; none leaves them as they are.
         prior: score added to labelled documents.
         threshold: cosine with the nearest key above which the query memory speaks.
         gain: of the query memory; 0 is without it.
         words: score that a typical query's best hit by words gets for them; 0 is without full-text search.
     """
 
-    penalty: float | None
-    has_standins: bool = False
-    has_made: bool = False
+    linear: tuple[Linear, ...] = ()
     prior: float = 0.0
     threshold: float = 0.0
     gain: float = 0.0
     words: float = 0.0
-
-    @property
-    def linear(self) -> "Settings":
-        """The linear layer alone."""
-        return Settings(self.penalty, self.has_standins, self.has_made)
 
     @property
     def has_bonus(self) -> bool:
@@ -42,36 +49,72 @@ class Settings:
         """What a labelled document can get at most beside its similarity."""
         return self.prior + self.gain * (1 - self.threshold)
 
-    def as_dict(self) -> dict[str, float | bool | None]:
+    def as_dict(self) -> dict[str, object]:
         """The numbers by name, as JSON values."""
-        return asdict(self)
+        return {**asdict(self), "linear": [asdict(layer) for layer in self.linear]}
 
 
-IDENTITY = Settings(penalty=None)
+IDENTITY = Settings()
 """Changes nothing; always a candidate."""
 
-_LAYERS = (
-    Settings(100.0),
-    Settings(10.0),
-    Settings(3.0),
-    Settings(10.0, has_standins=True),
-    Settings(5.0, has_standins=True),
+_HELD, _LOOSE, _FREE = Linear(100.0), Linear(10.0), Linear(3.0)
+_LOOSE_ASKED, _FREE_ASKED = Linear(10.0, has_standins=True), Linear(5.0, has_standins=True)
+
+_PATH = (_HELD, _LOOSE, _FREE, _LOOSE_ASKED, _FREE_ASKED)
+"""The linear layers that are trained, from hardly moving to moving freely: each solution starts the next."""
+
+_PARTS = (
+    (_HELD,),
+    (_FREE,),
+    (_LOOSE_ASKED,),
+    (_FREE, _FREE_ASKED),
+    (_HELD, _LOOSE_ASKED),
+    _PATH,
 )
-"""The linear layers, from hardly moving to moving freely: each solution starts the next."""
+"""Which of them, or whose mean, the candidates have. Layers that learned the same thing in different ways err in
+different ways, so their mean errs less than most of them, and costs no descent."""
 
 
-def layers(*, with_made: bool) -> tuple[Settings, ...]:
-    """The linear layers to compare; where there are made queries, each without and with them."""
-    return _LAYERS if not with_made else (*_LAYERS, *(replace(layer, has_made=True) for layer in _LAYERS))
+def path(*, with_standins: bool, has_made: bool = False) -> tuple[Linear, ...]:
+    """The linear layers to train, in their order.
+
+    Args:
+        with_standins: whether there are documents that stand-ins could ask for.
+        has_made: whether made queries take part.
+    """
+    return _with_made((layer for layer in _PATH if with_standins or not layer.has_standins), has_made)
 
 
-PRIORS = (-0.03, -0.02, -0.01, 0.0, 0.02, 0.05)
+def linear_parts(layers: Sequence[Linear]) -> list[tuple[Linear, ...]]:
+    """The candidates' linear parts, as far as they can be had from the layers that are trained."""
+    made = dict.fromkeys(layer.has_made for layer in layers)
+    parts = (
+        tuple(layer for layer in _with_made(part, has_made) if layer in layers) for has_made in made for part in _PARTS
+    )
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def _with_made(layers: Iterable[Linear], has_made: bool) -> tuple[Linear, ...]:
+    return tuple(replace(layer, has_made=has_made) for layer in layers)
+
+
+_PRIORS = (-0.03, -0.02, -0.01, 0.0, 0.02, 0.05)
 """Below 0 it makes up for what training does to labelled documents, towards which it draws every query."""
 
-MEMORIES = ((0.0, 0.0), *((threshold, gain) for threshold in (0.5, 0.6, 0.7) for gain in (0.4, 0.8)))
+_MEMORIES = ((0.0, 0.0), *((threshold, gain) for threshold in (0.5, 0.6, 0.7) for gain in (0.4, 0.8)))
 """Pairs of (threshold, gain). A threshold keeps the memory silent for a query that resembles none of the keys:
 without one it raises what was asked for before under every question, and harms all that was not."""
 
-WORDS = (0.0, 0.06, 0.12, 0.25, 0.5, 1.0)
+_WORDS = (0.0, 0.06, 0.12, 0.25, 0.5, 1.0)
 """What words may be worth. Steps of two: the lift changes slowly about the best, and the best of
 six collections lie between 0.05 and 0.9."""
+
+
+def candidates(linear: tuple[Linear, ...], *, with_words: bool) -> list[Settings]:
+    """Every candidate with one linear part; those alike in words and memory are neighbours."""
+    return [
+        Settings(linear, prior, threshold, gain, words)
+        for words in (_WORDS if with_words else (0.0,))
+        for threshold, gain in _MEMORIES
+        for prior in _PRIORS
+    ]

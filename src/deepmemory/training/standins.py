@@ -17,7 +17,7 @@ from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Bases, Problem
 from deepmemory.transform import unit_rows
 
-__all__ = ["StandIns", "draw_standins", "plain_problem"]
+__all__ = ["StandIns", "plain_problem"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -42,6 +42,20 @@ class StandIns:
 
     queries: Matrix
     document: NDArray[np.int64]
+
+    @classmethod
+    def drawn(cls, queries: Matrix, documents: Matrix, labels: Labels, rng: np.random.Generator) -> "StandIns":
+        """Draw stand-ins for documents without labels, of which there must be one.
+
+        Each is asked for once before any is asked for twice.
+        """
+        unlabelled = np.setdiff1d(np.arange(len(documents)), labels.labelled)
+        m = min(PER_QUERY * len(queries), AT_MOST, 2 * len(unlabelled))
+        rounds = [rng.permutation(unlabelled) for _ in range(-(-m // len(unlabelled)))]
+        document = np.sort(np.concatenate(rounds)[:m])
+        pair = rng.integers(0, len(labels.query), m)
+        step = queries[labels.query[pair]] - unit_rows(documents[labels.document[pair]])
+        return cls(unit_rows(unit_rows(documents[document]) + step), document)
 
     def problem(
         self, queries: Matrix, documents: Matrix, labels: Labels, counts: Matrix, *, bases: Bases | None = None
@@ -80,19 +94,3 @@ def plain_problem(queries: Matrix, documents: Matrix, labels: Labels, counts: Ma
     return Problem.build(
         queries, documents[labelled], labels.targets(labelled), weights=counts, n_counted=float(counts.sum())
     )
-
-
-def draw_standins(queries: Matrix, documents: Matrix, labels: Labels, rng: np.random.Generator) -> StandIns | None:
-    """Draw stand-ins for documents without labels; None where every document has one.
-
-    Each document is asked for once before any is asked for twice.
-    """
-    unlabelled = np.setdiff1d(np.arange(len(documents)), labels.labelled)
-    if not len(unlabelled):
-        return None
-    m = min(PER_QUERY * len(queries), AT_MOST, 2 * len(unlabelled))
-    rounds = [rng.permutation(unlabelled) for _ in range(-(-m // len(unlabelled)))]
-    document = np.sort(np.concatenate(rounds)[:m])
-    pair = rng.integers(0, len(labels.query), m)
-    step = queries[labels.query[pair]] - unit_rows(documents[labels.document[pair]])
-    return StandIns(unit_rows(unit_rows(documents[document]) + step), document)

@@ -1,6 +1,6 @@
-"""The linear layers of one training set, one after the other along `layers`, each starting where the last one ended."""
+"""The linear layers of one training set, one after the other along `path`, each starting where the last one ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -11,11 +11,11 @@ from deepmemory.training.descent import Reached
 from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Bases, Problem
-from deepmemory.training.settings import Settings
-from deepmemory.training.standins import draw_standins, plain_problem
+from deepmemory.training.settings import Linear, path
+from deepmemory.training.standins import StandIns, plain_problem
 from deepmemory.training.workers import Map
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "mean_of"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -48,36 +48,46 @@ class Trainer:
         self._documents = documents
         self._seed = seed
         self._device = device
-        self._kind: Settings | None = None
+        self._kind: Linear | None = None
         self._problem: Problem | None = None
         self._matrix: Matrix | None = None
         self._reached: Reached | None = None
         self._penalty = 0.0
 
+    @property
+    def path(self) -> tuple[Linear, ...]:
+        """The linear layers that can be trained: with stand-ins where some document is left for them to ask for."""
+        asked = np.flatnonzero(~self._made)
+        found = path(with_standins=self._leaves_documents(self._every[1].subset(asked)))
+        if self._made.any():
+            found += path(with_standins=self._leaves_documents(self._every[1]), has_made=True)
+        return found
+
+    def _leaves_documents(self, labels: Labels) -> bool:
+        return len(labels.labelled) < len(self._documents)
+
     def advance(
         self,
-        layer: Settings,
+        layer: Linear,
         *,
         tolerance: float,
         max_iterations: int,
         on_step: Callable[[], None],
         blocks: Map = map,
-    ) -> Matrix | None:
+    ) -> Matrix:
         """Learn a linear layer, starting from the one before.
 
         Args:
-            layer: its penalty, and whether stand-ins take part.
+            layer: of `path`.
             tolerance: as in `Problem.solve`, like the other arguments.
             max_iterations: steps at most.
             on_step: called before each evaluation.
             blocks: evaluates blocks of queries.
 
         Returns:
-            ``A (dim, dim)``; None where stand-ins should take part and no document is left to ask for.
+            ``A (dim, dim)``.
         """
         problem = self._problem_for(layer)
-        if problem is None or layer.penalty is None:
-            return None
         self._reached = problem.solve(
             layer.penalty,
             self._start(problem, layer.penalty),
@@ -95,20 +105,19 @@ class Trainer:
             return problem.repenalised(self._reached, self._penalty, penalty)
         return problem.start if self._matrix is None else problem.solution(self._matrix)
 
-    def _problem_for(self, layer: Settings) -> Problem | None:
-        kind = replace(layer, penalty=None)
-        if kind != self._kind:
+    def _problem_for(self, layer: Linear) -> Problem:
+        kind = replace(layer, penalty=0.0)
+        if self._problem is None or kind != self._kind:
             bases = None if self._problem is None else self._problem.bases
             if self._kind is None or kind.has_made != self._kind.has_made:
                 self._matrix, bases = None, None  # what other queries taught is no place to start from
             self._kind = kind
             # the one before is let go first: at most one is held
             self._problem, self._reached = None, None
-            built = self._built(kind, bases)
-            self._problem = None if built is None else built.on(self._device)
+            self._problem = self._built(kind, bases).on(self._device)
         return self._problem
 
-    def _built(self, kind: Settings, bases: Bases | None) -> Problem | None:
+    def _built(self, kind: Linear, bases: Bases | None) -> Problem:
         (queries, labels), made = self._every, self._made
         if not kind.has_made and made.any():
             asked = np.flatnonzero(~made)
@@ -116,5 +125,16 @@ class Trainer:
         counts = labels.weights(made)
         if not kind.has_standins:
             return plain_problem(queries, self._documents, labels, counts)
-        standins = draw_standins(queries, self._documents, labels, np.random.default_rng(self._seed))
-        return standins.problem(queries, self._documents, labels, counts, bases=bases) if standins else None
+        standins = StandIns.drawn(queries, self._documents, labels, np.random.default_rng(self._seed))
+        return standins.problem(queries, self._documents, labels, counts, bases=bases)
+
+
+def mean_of(matrices: Sequence[Matrix]) -> Matrix | None:
+    """What a candidate's linear layers do together, ``(dim, dim)``; None where it has none."""
+    if len(matrices) <= 1:
+        return matrices[0] if matrices else None
+    total = matrices[0].copy()
+    for matrix in matrices[1:]:
+        total += matrix
+    total /= np.float32(len(matrices))
+    return total
