@@ -17,7 +17,7 @@ from deepmemory.training.settings import Linear, Settings, candidates, linear_pa
 from deepmemory.training.trainer import Trainer, mean_of
 from deepmemory.training.workers import Workers
 
-__all__ = ["MAX_ITERATIONS", "TOLERANCE", "WITNESS", "FoldRun", "cross_validate", "make_folds"]
+__all__ = ["MAX_ITERATIONS", "TOLERANCE", "FoldRun", "cross_validate", "make_folds"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -32,12 +32,6 @@ TOLERANCE = 5e-3
 MAX_ITERATIONS = 15
 
 
-WITNESS = Settings((Linear(100.0),))
-"""Named beforehand, so that it has no choice to flatter it: what the gate asks (`evidence`). Of 24 trainings on 100
-honest queries of six collections it found something to learn in 19, the nested winner in 14; of 48 with the labels
-shuffled, the one in 1 and the other in 1."""
-
-
 @dataclass(frozen=True, eq=False)
 class FoldRun:
     """What a fold showed.
@@ -45,12 +39,10 @@ class FoldRun:
     Attributes:
         fold: which queries trained and which are judged.
         ranks: of the judged queries' relevant documents, by candidate; every fold has the same ones in the same order.
-        witness: the same under `WITNESS`, which is no candidate.
     """
 
     fold: Fold
     ranks: Mapping[Settings, Ranks]
-    witness: Ranks
 
     def result(self) -> FoldResult:
         """The held-out queries' nDCG@10 by candidate."""
@@ -110,14 +102,20 @@ def cross_validate(
         made: ``(n,)``, which queries were made: they train linear layers only, and are none that was asked before.
         words: ``(n, n_documents)``, what words add where they are worth 1; None where they are not known.
         seed: of the stand-ins.
-        workers: one fold runs on each.
-        on_done: called on a worker after each linear layer of each fold.
+        workers: a fold's next layer, or a ranking, runs on each.
+        on_done: called after each linear layer.
         device: where the products are done.
     """
 
-    def run(fold: Fold) -> FoldRun:
+    def trainer(fold: Fold) -> Trainer:
+        train = fold.train
+        return Trainer(
+            query_vectors[train], document_vectors, labels.subset(train), seed, made=made[train], device=device
+        )
+
+    def scorer(fold: Fold) -> FoldScorer:
         asked = fold.train[~made[fold.train]]
-        scorer = FoldScorer(
+        return FoldScorer(
             query_vectors[fold.held_out],
             labels.subset(fold.held_out),
             document_vectors,
@@ -126,21 +124,33 @@ def cross_validate(
             held_out_words=None if words is None else words[fold.held_out],
             device=device,
         )
-        train = fold.train
-        trainer = Trainer(
-            query_vectors[train], document_vectors, labels.subset(train), seed, made=made[train], device=device
-        )
-        trained = {}
-        for layer in path:
-            trained[layer] = trainer.advance(
-                layer, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS, on_step=workers.check
-            )
-            on_done()
-        ranks: dict[Settings, Ranks] = {}
-        for part in ((), *linear_parts(path)):
-            workers.check()
-            matrix = mean_of([trained[layer] for layer in part])
-            ranks |= scorer.ranks(matrix, candidates(part, with_words=words is not None))
-        return FoldRun(fold, ranks, scorer.ranks(trained[WITNESS.linear[0]], [WITNESS])[WITNESS])
 
-    return workers.map(run, folds)
+    layers = _layers_of([trainer(fold) for fold in folds], path, workers, on_done)
+    scorers = workers.map(scorer, folds)
+
+    def rank(place: int, part: tuple[Linear, ...]) -> dict[Settings, Ranks]:
+        workers.check()
+        matrix = mean_of([layers[place][layer] for layer in part])
+        return scorers[place].ranks(matrix, candidates(part, with_words=words is not None))
+
+    parts = ((), *linear_parts(path))
+    tasks = [(place, part) for place in range(len(folds)) for part in parts]
+    found: list[dict[Settings, Ranks]] = [{} for _ in folds]
+    for (place, _), ranks in zip(tasks, workers.map(lambda task: rank(*task), tasks), strict=True):
+        found[place] |= ranks
+    return [FoldRun(fold, ranks) for fold, ranks in zip(folds, found, strict=True)]
+
+
+def _layers_of(
+    trainers: list[Trainer], path: Sequence[Linear], workers: Workers, on_done: Callable[[], None]
+) -> list[dict[Linear, Matrix]]:
+    """The linear layers of each fold; what their training needed is let go."""
+    found: list[dict[Linear, Matrix]] = [{} for _ in trainers]
+
+    def advance(place: int, layer: Linear) -> None:
+        found[place][layer] = trainers[place].advance(
+            layer, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS, on_step=workers.check
+        )
+
+    workers.along(advance, range(len(trainers)), path, on_done)
+    return found

@@ -17,7 +17,7 @@ from deepmemory.significance import PairedLift, paired_lift, randomisation_p
 from deepmemory.training.crossvalidation import FoldRun
 from deepmemory.training.scoring import Ranks
 from deepmemory.training.selection import Choice, FoldKind, nested_settings, ranked
-from deepmemory.training.settings import IDENTITY, Settings
+from deepmemory.training.settings import IDENTITY, Linear, Settings
 from deepmemory.training.workers import Map
 
 __all__ = ["METRICS", "NO_EVIDENCE", "Evidence", "gather"]
@@ -62,6 +62,10 @@ class Evidence:
             f"{lift.baseline:.3f} without a layer); more queries, or labels that agree with each other, may help"
         )
 
+
+WITNESS = Settings((Linear(100.0),))
+"""Of 24 trainings on 100 honest queries of six collections it found something to learn in 19, the nested winner in 14;
+of 48 with the labels shuffled, the one in 1 and the other in 1."""
 
 NOISE = 0.1
 """How often labels that say nothing may pass: the level of the witness's one-sided paired randomisation test."""
@@ -122,7 +126,7 @@ def _witness_agrees(runs: list[FoldRun]) -> bool:
     n_queries = 1 + max(int(run.fold.held_out.max()) for run in runs)
     total, times = np.zeros(n_queries), np.zeros(n_queries)
     for run in runs:
-        total[run.fold.held_out] += run.ranks[IDENTITY].depth() - run.witness.depth()
+        total[run.fold.held_out] += run.ranks[IDENTITY].depth() - run.ranks[WITNESS].depth()
         times[run.fold.held_out] += 1
     climbed = total[times > 0] / times[times > 0]
     # two-sided p-values of a change above 0 are twice the one-sided ones

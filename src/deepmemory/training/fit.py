@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from threading import Lock
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -125,7 +124,6 @@ class _Training:
     device: Device
     started: float
     progress: Progress | None
-    counting: Lock = field(default_factory=Lock)
     done: int = 0
     total: int = 1
 
@@ -144,7 +142,7 @@ class _Training:
             documents, labels, words = self._pool()
             documents = documents / np.float32(self._unit)
             path = self._trainer(documents, labels).path
-            self.total += len(folds) * len(path)
+            self.total += len(path)
             runs = cross_validate(
                 self.queries,
                 documents,
@@ -289,9 +287,8 @@ class _Training:
             self.progress(self.done, self.total)
 
     def _advance(self) -> None:
-        """One more part is done; from any thread, so that the progress is reported by the caller's."""
-        with self.counting:
-            self.done += 1
+        self.done += 1
+        self._report_progress()
 
 
 def _checked_made(made: ArrayLike | None, n_queries: int) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ in the same order on every machine.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from threading import Event
 from types import TracebackType
@@ -80,6 +80,36 @@ class Workers:
                 for future in finished:
                     future.result()
         return [future.result() for future in futures]
+
+    def along(
+        self,
+        work: Callable[[Item, Step], None],
+        items: Sequence[Item],
+        steps: Sequence[Step],
+        on_done: Callable[[], None],
+    ) -> None:
+        """Take each item through all steps, in their order; no item waits for another before its next step.
+
+        Args:
+            work: one step for one item.
+            items: side by side, those behind first.
+            steps: at least one.
+            on_done: called on the caller's thread whenever one more step was done for every item.
+        """
+        place = {self._pool.submit(work, item, steps[0]): (item, 0) for item in items}
+        n_done = [0] * len(steps)
+        with self._stopping(place):
+            while place:
+                self._on_wait()
+                finished, _ = wait(place, timeout=_REPORT_EVERY, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                    item, step = place.pop(future)
+                    if step + 1 < len(steps):
+                        place[self._pool.submit(work, item, steps[step + 1])] = (item, step + 1)
+                    n_done[step] += 1
+                    if n_done[step] == len(items):
+                        on_done()
 
     @contextmanager
     def _stopping(self, futures: Iterable["Future[Any]"]) -> Iterator[None]:
