@@ -26,7 +26,7 @@ N_FOLDS = 5
 ENOUGH_HELD_OUT = 500
 """Held-out queries that settle a comparison of candidates; with thousands of queries the other folds are not run."""
 
-TOLERANCE = 5e-3
+TOLERANCE = 2e-3
 """Relative decrease of the loss at which a fold's descent stops; candidates differ by far more than what remains."""
 
 MAX_ITERATIONS = 15
