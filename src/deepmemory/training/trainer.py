@@ -48,23 +48,32 @@ class Trainer:
         self._documents = documents
         self._seed = seed
         self._device = device
-        self._kind: Linear | None = None
+        self._latest: Linear | None = None
         self._problem: Problem | None = None
         self._matrix: Matrix | None = None
         self._reached: Reached | None = None
-        self._penalty = 0.0
 
     @property
     def path(self) -> tuple[Linear, ...]:
         """The linear layers that can be trained: with stand-ins where some document is left for them to ask for."""
-        asked = np.flatnonzero(~self._made)
-        found = path(with_standins=self._leaves_documents(self._every[1].subset(asked)))
-        if self._made.any():
-            found += path(with_standins=self._leaves_documents(self._every[1]), has_made=True)
-        return found
+        kinds = (False, True) if self._made.any() else (False,)
+        return tuple(
+            layer
+            for has_made in kinds
+            for layer in path(with_standins=self._leaves_documents(has_made), has_made=has_made)
+        )
 
-    def _leaves_documents(self, labels: Labels) -> bool:
+    def _leaves_documents(self, has_made: bool) -> bool:
+        _, labels, _ = self._part(has_made)
         return len(labels.labelled) < len(self._documents)
+
+    def _part(self, has_made: bool) -> tuple[Matrix, Labels, NDArray[np.bool_]]:
+        """The queries that take part, their labels, and which of them were made."""
+        (queries, labels), made = self._every, self._made
+        if has_made or not made.any():
+            return queries, labels, made
+        asked = np.flatnonzero(~made)
+        return queries[asked], labels.subset(asked), made[asked]
 
     def advance(
         self,
@@ -90,40 +99,36 @@ class Trainer:
         problem = self._problem_for(layer)
         self._reached = problem.solve(
             layer.penalty,
-            self._start(problem, layer.penalty),
+            self._start(problem, layer),
             tolerance=tolerance,
             max_iterations=max_iterations,
             on_step=on_step,
             blocks=blocks,
         )
-        self._penalty = layer.penalty
+        self._latest = layer
         self._matrix = problem.matrix(self._reached.unknowns)
         return self._matrix
 
-    def _start(self, problem: Problem, penalty: float) -> Matrix | Reached:
-        if self._reached is not None:
-            return problem.repenalised(self._reached, self._penalty, penalty)
+    def _start(self, problem: Problem, layer: Linear) -> Matrix | Reached:
+        if self._reached is not None and self._latest is not None:
+            return problem.repenalised(self._reached, self._latest.penalty, layer.penalty)
         return problem.start if self._matrix is None else problem.solution(self._matrix)
 
     def _problem_for(self, layer: Linear) -> Problem:
-        kind = replace(layer, penalty=0.0)
-        if self._problem is None or kind != self._kind:
+        latest = self._latest
+        if self._problem is None or latest is None or replace(latest, penalty=layer.penalty) != layer:
             bases = None if self._problem is None else self._problem.bases
-            if self._kind is None or kind.has_made != self._kind.has_made:
+            if latest is None or layer.has_made != latest.has_made:
                 self._matrix, bases = None, None  # what other queries taught is no place to start from
-            self._kind = kind
             # the one before is let go first: at most one is held
             self._problem, self._reached = None, None
-            self._problem = self._built(kind, bases).on(self._device)
+            self._problem = self._built(layer, bases).on(self._device)
         return self._problem
 
-    def _built(self, kind: Linear, bases: Bases | None) -> Problem:
-        (queries, labels), made = self._every, self._made
-        if not kind.has_made and made.any():
-            asked = np.flatnonzero(~made)
-            queries, labels, made = queries[asked], labels.subset(asked), made[asked]
+    def _built(self, layer: Linear, bases: Bases | None) -> Problem:
+        queries, labels, made = self._part(layer.has_made)
         counts = labels.weights(made)
-        if not kind.has_standins:
+        if not layer.has_standins:
             return plain_problem(queries, self._documents, labels, counts)
         standins = StandIns.drawn(queries, self._documents, labels, np.random.default_rng(self._seed))
         return standins.problem(queries, self._documents, labels, counts, bases=bases)
