@@ -17,7 +17,7 @@ from deepmemory.training.settings import Linear, Settings, candidates, linear_pa
 from deepmemory.training.trainer import Trainer, mean_of
 from deepmemory.training.workers import Workers
 
-__all__ = ["MAX_ITERATIONS", "TOLERANCE", "FoldRun", "cross_validate", "make_folds"]
+__all__ = ["FoldRun", "cross_validate", "make_folds"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -25,11 +25,6 @@ N_FOLDS = 5
 
 ENOUGH_HELD_OUT = 500
 """Held-out queries that settle a comparison of candidates; with thousands of queries the other folds are not run."""
-
-TOLERANCE = 2e-3
-"""Relative decrease of the loss at which a fold's descent stops; candidates differ by far more than what remains."""
-
-MAX_ITERATIONS = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +143,7 @@ def _layers_of(
     found: list[dict[Linear, Matrix]] = [{} for _ in trainers]
 
     def advance(place: int, layer: Linear) -> None:
-        found[place][layer] = trainers[place].advance(
-            layer, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS, on_step=workers.check
-        )
+        found[place][layer] = trainers[place].advance(layer, on_step=workers.check)
 
     workers.along(advance, range(len(trainers)), path, on_done)
     return found

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from deepmemory.errors import InputError
 from deepmemory.progress import Progress
-from deepmemory.training.crossvalidation import MAX_ITERATIONS, TOLERANCE, cross_validate, make_folds
+from deepmemory.training.crossvalidation import cross_validate, make_folds
 from deepmemory.training.device import Device
 from deepmemory.training.evidence import NO_EVIDENCE, Evidence, gather
 from deepmemory.training.labels import Labels
@@ -38,9 +38,6 @@ for all of them together never count more than the asked ones."""
 
 ENOUGH_LABELLED = 10
 """Labelled documents that tell how far apart scores lie; where there are fewer, all documents are asked."""
-
-FINAL_TOLERANCE = 1e-4
-FINAL_ITERATIONS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,19 +233,11 @@ class _Training:
             return None
         trainer = self._trainer(documents, labels)
         path = [layer for layer in trainer.path if layer.has_made == wanted[0].has_made]
-        found = []
-        for layer in path[: path.index(wanted[-1]) + 1]:
-            is_wanted = layer in wanted
-            matrix = trainer.advance(
-                layer,
-                tolerance=FINAL_TOLERANCE if is_wanted else TOLERANCE,
-                max_iterations=FINAL_ITERATIONS if is_wanted else MAX_ITERATIONS,
-                on_step=workers.check,
-                blocks=workers.map,
-            )
-            if is_wanted:
-                found.append(matrix)
-        return mean_of(found)
+        found = {
+            layer: trainer.advance(layer, on_step=workers.check, blocks=workers.map)
+            for layer in path[: path.index(wanted[-1]) + 1]
+        }
+        return mean_of([found[layer] for layer in wanted])
 
     def _memory(self, settings: Settings, keys: Matrix, labels: Labels) -> QueryMemory:
         return QueryMemory.build(

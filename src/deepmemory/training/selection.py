@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from deepmemory.training.settings import IDENTITY, Settings
 from deepmemory.training.workers import Map
 
-__all__ = ["Choice", "FoldKind", "FoldResult", "PerQuery", "choose", "nested_settings", "ranked"]
+__all__ = ["TOLERATED_LOSS", "Choice", "FoldKind", "FoldResult", "PerQuery", "choose", "nested_settings", "ranked"]
 
 FoldKind: TypeAlias = Literal["queries", "documents"]
 PerQuery: TypeAlias = NDArray[np.float64]

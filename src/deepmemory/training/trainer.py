@@ -19,6 +19,12 @@ __all__ = ["Trainer", "mean_of"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 
+TOLERANCE = 2e-3
+"""Relative decrease of the loss at which a descent stops. Candidates differ by far more than what remains, and the
+layer that is kept is trained no further than those that the folds judged: it would lift no more."""
+
+MAX_ITERATIONS = 15
+
 
 class Trainer:
     """Queries, documents and labels, and the latest linear layer learned from them."""
@@ -79,8 +85,6 @@ class Trainer:
         self,
         layer: Linear,
         *,
-        tolerance: float,
-        max_iterations: int,
         on_step: Callable[[], None],
         blocks: Map = map,
     ) -> Matrix:
@@ -88,9 +92,7 @@ class Trainer:
 
         Args:
             layer: of `path`.
-            tolerance: as in `Problem.solve`, like the other arguments.
-            max_iterations: steps at most.
-            on_step: called before each evaluation.
+            on_step: called before each evaluation; what it raises stops the descent.
             blocks: evaluates blocks of queries.
 
         Returns:
@@ -100,8 +102,8 @@ class Trainer:
         self._reached = problem.solve(
             layer.penalty,
             self._start(problem, layer),
-            tolerance=tolerance,
-            max_iterations=max_iterations,
+            tolerance=TOLERANCE,
+            max_iterations=MAX_ITERATIONS,
             on_step=on_step,
             blocks=blocks,
         )
