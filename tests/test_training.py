@@ -21,8 +21,9 @@ from deepmemory.training.objective import Problem
 from deepmemory.training.pool import document_pool
 from deepmemory.training.scoring import FoldScorer
 from deepmemory.training.settings import Linear, Settings, candidates, linear_parts, path
+from deepmemory.training.soft_labels import LIKENESS, SHARE
 from deepmemory.training.standins import StandIns, plain_problem
-from deepmemory.training.trainer import mean_of
+from deepmemory.training.trainer import Trainer, mean_of
 from deepmemory.transform import Layer, QueryMemory, unit_rows
 
 DIM = 24
@@ -527,6 +528,48 @@ def test_standins_ask_for_documents_without_labels_as_far_off_as_queries_are():
     np.testing.assert_allclose(np.linalg.norm(standins.queries, axis=1), 1, atol=1e-5)
     true = unit_rows(documents[standins.document] + 0.5 * step)
     assert (np.einsum("ij,ij->i", standins.queries, true) > 0.9).mean() > 0.9
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 9, 40]))
+@settings(deadline=None, max_examples=10)
+def test_soft_labels_are_targets_shared_by_likeness(seed, n_documents):
+    rng = np.random.default_rng(seed)
+    queries, documents = (
+        unit(rng, 30),
+        unit(rng, n_documents) * rng.uniform(0.5, 2, (n_documents, 1)).astype(np.float32),
+    )
+    hard = np.zeros((30, n_documents), dtype=np.float32)
+    hard[np.arange(30), rng.integers(0, n_documents, 30)] = 1
+    likeness = np.exp(unit_rows(documents) @ documents.T / LIKENESS)
+    shared = (1 - SHARE) * hard + SHARE * hard @ (likeness / likeness.sum(axis=1, keepdims=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepmemory.training.soft_labels._BLOCK", 3 * n_documents)
+        soft = Problem.build(queries, documents, csr_array(hard), is_soft=True)
+    told = Problem.build(queries, documents, csr_array(shared))
+    z = (0.05 * rng.standard_normal(told.start.shape)).astype(np.float32)
+    (loss, gradient), (other_loss, other_gradient) = (p.loss_and_gradient(z, 1.0) for p in (told, soft))
+    assert other_loss == pytest.approx(loss, rel=1e-4)
+    np.testing.assert_allclose(other_gradient, gradient, atol=1e-4)
+
+
+def test_a_soft_label_says_nothing_against_a_copy_of_the_answer():
+    """Every document has a copy, and the labels name one of the two: the layer is not to tell them apart."""
+    queries, documents, relevance = planted(n_queries=200, n_documents=120)
+    rng = np.random.default_rng(1)
+    copies = unit_rows(documents + 0.02 * unit(rng, 120))
+    both = np.concatenate([documents, copies])
+    named = [[(row + 120 * int(rng.integers(2)), 1.0)] for ((row, _),) in relevance]
+    labels = Labels.from_relevance(named, n_queries=200, n_documents=240)
+    trainer = Trainer(queries, both, labels, seed=0)
+    moved = {
+        is_soft: unit_rows(queries + queries @ trainer.advance(Linear(3.0, is_soft=is_soft), on_step=lambda: None))
+        for is_soft in (False, True)
+    }
+    apart = {
+        is_soft: np.mean([x @ (both[row] - both[(row + 120) % 240]) for x, ((row, _),) in zip(at, named, strict=True)])
+        for is_soft, at in moved.items()
+    }
+    assert apart[True] < 0.7 * apart[False]
 
 
 def test_blocks_of_queries_add_up_to_the_whole(monkeypatch):

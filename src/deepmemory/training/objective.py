@@ -1,7 +1,7 @@
 """The residual linear layer: its loss, its gradient, and the descent.
 
 For training queries ``q_i`` (unit rows of ``Q``) with weights ``w_i``, documents ``v_j`` (unit rows of ``V``) and
-targets ``y_ij`` (each query's grades, summing to 1)::
+targets ``y_ij`` (each query's grades, summing to 1, and maybe shared with like documents, `soft_labels`)::
 
     u_i = q_i + q_i A            x_i = u_i / |u_i|
     P   = softmax_j(x_i . v_j / T)
@@ -37,6 +37,7 @@ from scipy.sparse import csr_array
 from deepmemory.training.descent import Reached, descend
 from deepmemory.training.device import CPU, Device
 from deepmemory.training.mean_direction import MeanDirection
+from deepmemory.training.soft_labels import softened
 from deepmemory.training.workers import Map
 
 __all__ = ["TEMPERATURE", "Bases", "Problem"]
@@ -86,7 +87,7 @@ class Problem:
     Attributes:
         queries: ``(n, dim)`` float32, unit norm, turned by ``document_basis``.
         documents: ``(n_documents, dim)`` float32, turned by ``document_basis``.
-        wanted: ``(n, dim)`` float32, ``targets @ documents``.
+        wanted: ``(n, dim)`` float32, ``targets @ documents``, of soft labels where it is they that are learned from.
         weights: ``(n,)`` float32, summing to 1.
         coordinates: ``(n, rank)`` float32, the queries, shortened along their mean, in ``query_basis``.
         query_basis: ``(dim, rank)`` float32, orthonormal columns.
@@ -119,6 +120,7 @@ class Problem:
         weights: Matrix | None = None,
         n_counted: float | None = None,
         bases: Bases | None = None,
+        is_soft: bool = False,
     ) -> "Problem":
         """Prepare a training set.
 
@@ -130,6 +132,7 @@ class Problem:
             weights: ``(n,)`` above 0; all alike where not given.
             n_counted: by how many queries the penalty is divided; all where not given.
             bases: of a problem much like this one, which do about as well and cost nothing; taken if they span all.
+            is_soft: whether documents like those in ``targets`` get a share of them (`soft_labels`).
         """
         weights = np.ones(len(queries), dtype=np.float32) if weights is None else weights
         weights = (weights / weights.sum()).astype(np.float32)
@@ -147,7 +150,7 @@ class Problem:
         return cls(
             queries=queries @ document_basis,
             documents=turned,
-            wanted=np.asarray(targets @ turned, dtype=np.float32),
+            wanted=np.asarray(targets @ (softened(turned) if is_soft else turned), dtype=np.float32),
             weights=weights,
             coordinates=inputs @ query_basis,
             query_basis=query_basis,

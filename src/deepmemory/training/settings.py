@@ -14,11 +14,13 @@ class Linear:
         penalty: weight of ``|A|^2``.
         has_standins: whether stand-in queries for documents without labels take part.
         has_made: whether queries that were made and not asked take part.
+        is_soft: whether documents like a right answer have a share of its label (`soft_labels`).
     """
 
     penalty: float
     has_standins: bool = False
     has_made: bool = False
+    is_soft: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +59,21 @@ class Settings:
 IDENTITY = Settings()
 """Changes nothing; always a candidate."""
 
-_HELD, _LOOSE, _FREE = Linear(100.0), Linear(10.0), Linear(3.0)
-_LOOSE_ASKED, _FREE_ASKED = Linear(10.0, has_standins=True), Linear(5.0, has_standins=True)
+_HELD = Linear(100.0)
+_LOOSE, _FREE = Linear(10.0, is_soft=True), Linear(3.0, is_soft=True)
+_LOOSE_ASKED, _FREE_ASKED = (replace(layer, has_standins=True) for layer in (_LOOSE, _FREE))
 
 _PATH = (_HELD, _LOOSE, _FREE, _LOOSE_ASKED, _FREE_ASKED)
 """The linear layers that are trained, from hardly moving to moving freely: each solution starts the next."""
 
 _PARTS = (
     (_HELD,),
-    (_FREE,),
+    (_LOOSE,),
     (_LOOSE_ASKED,),
+    (_FREE_ASKED,),
     (_FREE, _FREE_ASKED),
-    (_HELD, _LOOSE_ASKED),
-    _PATH,
+    (_LOOSE, _FREE, _LOOSE_ASKED, _FREE_ASKED),
+    (_HELD, _LOOSE, _LOOSE_ASKED),
 )
 """Which of them, or whose mean, the candidates have. Layers that learned the same thing in different ways err in
 different ways, so their mean errs less than most of them, and costs no descent."""

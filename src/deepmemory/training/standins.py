@@ -58,7 +58,14 @@ class StandIns:
         return cls(unit_rows(unit_rows(documents[document]) + step), document)
 
     def problem(
-        self, queries: Matrix, documents: Matrix, labels: Labels, counts: Matrix, *, bases: Bases | None = None
+        self,
+        queries: Matrix,
+        documents: Matrix,
+        labels: Labels,
+        counts: Matrix,
+        *,
+        bases: Bases | None = None,
+        is_soft: bool = False,
     ) -> Problem:
         """The training set of queries and stand-ins together.
 
@@ -68,6 +75,7 @@ class StandIns:
             labels: of the queries.
             counts: ``(n,)``, how much each query counts.
             bases: of the problem without the stand-ins.
+            is_soft: whether labels are shared with like documents.
         """
         labelled = labels.labelled
         asked, position = np.unique(self.document, return_inverse=True)
@@ -85,12 +93,27 @@ class StandIns:
             weights=weights,
             n_counted=counted,
             bases=bases,
+            is_soft=is_soft,
         )
 
 
-def plain_problem(queries: Matrix, documents: Matrix, labels: Labels, counts: Matrix) -> Problem:
+def plain_problem(
+    queries: Matrix,
+    documents: Matrix,
+    labels: Labels,
+    counts: Matrix,
+    *,
+    bases: Bases | None = None,
+    is_soft: bool = False,
+) -> Problem:
     """The training set of the queries alone, against the labelled documents; arguments as `StandIns.problem`."""
     labelled = labels.labelled
     return Problem.build(
-        queries, documents[labelled], labels.targets(labelled), weights=counts, n_counted=float(counts.sum())
+        queries,
+        documents[labelled],
+        labels.targets(labelled),
+        weights=counts,
+        n_counted=float(counts.sum()),
+        bases=bases,
+        is_soft=is_soft,
     )

@@ -131,9 +131,9 @@ class Trainer:
         queries, labels, made = self._part(layer.has_made)
         counts = labels.weights(made)
         if not layer.has_standins:
-            return plain_problem(queries, self._documents, labels, counts)
+            return plain_problem(queries, self._documents, labels, counts, bases=bases, is_soft=layer.is_soft)
         standins = StandIns.drawn(queries, self._documents, labels, np.random.default_rng(self._seed))
-        return standins.problem(queries, self._documents, labels, counts, bases=bases)
+        return standins.problem(queries, self._documents, labels, counts, bases=bases, is_soft=layer.is_soft)
 
 
 def mean_of(matrices: Sequence[Matrix]) -> Matrix | None:
