@@ -40,6 +40,7 @@ def main() -> None:
             run("synthesis.py", str(data / "deeplake_docs"), "--seed", seed, "--hub")
     if data.is_dir():
         run("migrate.py", str(data))
+        run("-m", "benchmarks.perfect", str(data))
     run("latency.py")
     sizes = ("--documents", "1e6", "--queries", "5e3", "--dimensions", "384")
     run("-m", "benchmarks.scale", "--again", "--through", "store", *sizes)
