@@ -1,6 +1,6 @@
 """Whether training steps aside where the plain search is nearly perfect: blurred copies of documents as queries.
 
-    python benchmarks/perfect.py DATA [--seeds 0 1 2] [--blur 2.0]
+    python -m benchmarks.perfect DATA [--seeds 0 1 2] [--blur 2.0]
 
 Of every collection of the folder, 300 documents are asked for by their own vectors with noise ``--blur`` times as long
 as they are, which hardly any search gets wrong and from which there is nothing to learn.

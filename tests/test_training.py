@@ -80,7 +80,7 @@ def test_labels_that_say_nothing_teach_nothing():
         report = fit(queries, documents, shuffled, seed=seed).report
         opened += report.active
         assert report.active or "no candidate beat the plain search" in report.reason
-    assert opened <= 4  # labels that say nothing pass about once in ten times; of 20 more than 4 in one of 25 runs
+    assert opened <= 2  # labels that say nothing pass about once in ten times
 
 
 def test_where_the_search_is_perfect_already_the_layer_stays_off():
