@@ -22,7 +22,7 @@ from deepmemory.training.pool import document_pool
 from deepmemory.training.scoring import FoldScorer
 from deepmemory.training.settings import Linear, Settings, candidates, linear_parts, path
 from deepmemory.training.soft_labels import LIKENESS, SHARE
-from deepmemory.training.standins import StandIns, plain_problem
+from deepmemory.training.standins import StandIns, training_problem
 from deepmemory.training.trainer import Trainer, mean_of
 from deepmemory.transform import Layer, QueryMemory, unit_rows
 
@@ -201,7 +201,7 @@ def test_fewer_queries_than_dimensions():
     assert result.report.active
     assert result.layer.matrix.shape == (96, 96)
     labels = Labels.from_relevance(relevance, n_queries=60, n_documents=150)
-    problem = plain_problem(queries, documents, labels, np.ones(60, dtype=np.float32))
+    problem = training_problem(queries, documents, labels, np.ones(60, dtype=np.float32))
     z = problem.solve(10.0, problem.start, tolerance=1e-3, max_iterations=5, on_step=lambda: None).unknowns
     assert z.shape == (60, 96)
     assert np.linalg.matrix_rank(problem.matrix(z)) <= 60
@@ -289,7 +289,7 @@ def test_made_is_one_boolean_for_each_query(made):
 def test_another_device_computes_the_same_loss_and_gradient():
     queries, documents, relevance = planted(n_queries=200)
     labels = Labels.from_relevance(relevance, n_queries=200, n_documents=len(documents))
-    here = plain_problem(queries, documents, labels, np.ones(200, dtype=np.float32))
+    here = training_problem(queries, documents, labels, np.ones(200, dtype=np.float32))
     there = here.on(Device.named("cpu"))
     z = 0.1 * np.random.default_rng(0).standard_normal(here.start.shape).astype(np.float32)
     (loss, gradient), (other_loss, other_gradient) = (p.loss_and_gradient(z, 3.0) for p in (here, there))

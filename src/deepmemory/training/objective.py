@@ -38,6 +38,7 @@ from deepmemory.training.descent import Reached, descend
 from deepmemory.training.device import CPU, Device
 from deepmemory.training.mean_direction import MeanDirection
 from deepmemory.training.soft_labels import softened
+from deepmemory.training.softmax import softmax_in_place
 from deepmemory.training.workers import Map
 
 __all__ = ["TEMPERATURE", "Bases", "Problem"]
@@ -301,9 +302,7 @@ def _covariance(queries: Matrix, documents: Matrix, weights: Matrix) -> Matrix:
     sample, shares = queries[::step], weights[::step]
     shares = shares / shares.sum(dtype=np.float32)
     logits = np.float32(1 / TEMPERATURE) * (sample @ documents.T)
-    logits -= logits.max(axis=1, keepdims=True)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=1, keepdims=True)
+    softmax_in_place(logits)
     means = logits @ documents
     covariance: Matrix = (documents * (shares @ logits)[:, None]).T @ documents - (means * shares[:, None]).T @ means
     return covariance

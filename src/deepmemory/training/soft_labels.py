@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from deepmemory.training.softmax import softmax_in_place
 from deepmemory.transform import unit_rows
 
 __all__ = ["softened"]
@@ -48,9 +49,7 @@ def softened(documents: Matrix) -> Matrix:
     for start in range(0, len(documents), step):
         likeness = unit[start : start + step] @ documents.T
         likeness *= np.float32(1 / LIKENESS)
-        likeness -= likeness.max(axis=1, keepdims=True)
-        np.exp(likeness, out=likeness)
-        likeness /= likeness.sum(axis=1, keepdims=True)
+        softmax_in_place(likeness)
         asked[start : start + step] = likeness @ documents
     asked *= np.float32(SHARE)
     asked += np.float32(1 - SHARE) * documents

@@ -17,7 +17,7 @@ from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Bases, Problem
 from deepmemory.transform import unit_rows
 
-__all__ = ["StandIns", "plain_problem"]
+__all__ = ["StandIns", "training_problem"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -57,62 +57,59 @@ class StandIns:
         step = queries[labels.query[pair]] - unit_rows(documents[labels.document[pair]])
         return cls(unit_rows(unit_rows(documents[document]) + step), document)
 
-    def problem(
-        self,
-        queries: Matrix,
-        documents: Matrix,
-        labels: Labels,
-        counts: Matrix,
-        *,
-        bases: Bases | None = None,
-        is_soft: bool = False,
-    ) -> Problem:
-        """The training set of queries and stand-ins together.
+    def beside(self, labels: Labels, counts: Matrix) -> tuple[NDArray[np.int64], csr_array, Matrix]:
+        """What the training set has with them beside the queries.
 
         Args:
-            queries: ``(n, dim)`` unit norm.
-            documents: ``(n_documents, dim)``.
-            labels: of the queries.
+            labels: of the ``n`` queries.
             counts: ``(n,)``, how much each query counts.
-            bases: of the problem without the stand-ins.
-            is_soft: whether labels are shared with like documents.
+
+        Returns:
+            rows of the documents that the softmax is over, ``(n + m, n_rows)`` targets and ``(n + m,)`` weights, the
+            queries first.
         """
         labelled = labels.labelled
         asked, position = np.unique(self.document, return_inverse=True)
-        n_asked, m = len(asked), len(self.document)
+        rows, m = np.concatenate([labelled, asked]), len(self.document)
         real = labels.targets(labelled)
-        real = csr_array((real.data, real.indices, real.indptr), shape=(len(queries), len(labelled) + n_asked))
+        real = csr_array((real.data, real.indices, real.indptr), shape=(labels.n_queries, len(rows)))
         ones = np.ones(m, dtype=np.float32)
-        other = csr_array((ones, (np.arange(m), len(labelled) + position)), shape=(m, real.shape[1]))
-        counted = float(counts.sum())
-        weights = np.concatenate([counts, np.full(m, WEIGHT * counted / m, dtype=np.float32)])
-        return Problem.build(
-            np.concatenate([queries, self.queries]),
-            documents[np.concatenate([labelled, asked])],
-            vstack([real, other]).tocsr(),
-            weights=weights,
-            n_counted=counted,
-            bases=bases,
-            is_soft=is_soft,
-        )
+        other = csr_array((ones, (np.arange(m), len(labelled) + position)), shape=(m, len(rows)))
+        weights = np.full(m, WEIGHT * float(counts.sum()) / m, dtype=np.float32)
+        return rows, vstack([real, other]).tocsr(), np.concatenate([counts, weights])
 
 
-def plain_problem(
+def training_problem(
     queries: Matrix,
     documents: Matrix,
     labels: Labels,
     counts: Matrix,
+    standins: StandIns | None = None,
     *,
     bases: Bases | None = None,
     is_soft: bool = False,
 ) -> Problem:
-    """The training set of the queries alone, against the labelled documents; arguments as `StandIns.problem`."""
-    labelled = labels.labelled
+    """The training set of queries, and of stand-ins where there are any, against the documents that they ask for.
+
+    Args:
+        queries: ``(n, dim)`` unit norm.
+        documents: ``(n_documents, dim)``.
+        labels: of the queries.
+        counts: ``(n,)``, how much each query counts; stand-ins don't count.
+        standins: for documents without labels.
+        bases: of a problem much like this one.
+        is_soft: whether labels are shared with like documents.
+    """
+    if standins is None:
+        rows, targets, weights = labels.labelled, labels.targets(labels.labelled), counts
+    else:
+        rows, targets, weights = standins.beside(labels, counts)
+        queries = np.concatenate([queries, standins.queries])
     return Problem.build(
         queries,
-        documents[labelled],
-        labels.targets(labelled),
-        weights=counts,
+        documents[rows],
+        targets,
+        weights=weights,
         n_counted=float(counts.sum()),
         bases=bases,
         is_soft=is_soft,

@@ -12,7 +12,7 @@ from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Bases, Problem
 from deepmemory.training.settings import Linear, path
-from deepmemory.training.standins import StandIns, plain_problem
+from deepmemory.training.standins import StandIns, training_problem
 from deepmemory.training.workers import Map
 
 __all__ = ["Trainer", "mean_of"]
@@ -130,10 +130,10 @@ class Trainer:
     def _built(self, layer: Linear, bases: Bases | None) -> Problem:
         queries, labels, made = self._part(layer.has_made)
         counts = labels.weights(made)
-        if not layer.has_standins:
-            return plain_problem(queries, self._documents, labels, counts, bases=bases, is_soft=layer.is_soft)
-        standins = StandIns.drawn(queries, self._documents, labels, np.random.default_rng(self._seed))
-        return standins.problem(queries, self._documents, labels, counts, bases=bases, is_soft=layer.is_soft)
+        standins = None
+        if layer.has_standins:
+            standins = StandIns.drawn(queries, self._documents, labels, np.random.default_rng(self._seed))
+        return training_problem(queries, self._documents, labels, counts, standins, bases=bases, is_soft=layer.is_soft)
 
 
 def mean_of(matrices: Sequence[Matrix]) -> Matrix | None:
