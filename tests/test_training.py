@@ -437,6 +437,19 @@ def test_where_one_penalty_ended_is_known_for_another_without_an_evaluation():
     assert problem.repenalised(flat, 30.0, 3.0).shown is None  # less that penalty, it would bend down
 
 
+@pytest.mark.parametrize("seed", [0, 18, 29])
+def test_a_step_that_brings_little_does_not_end_a_descent_from_which_much_is_to_be_had(seed):
+    queries, documents, relevance = planted(seed=seed, n_queries=40, turn=0.5)
+    labels = Labels.from_relevance(relevance, n_queries=40, n_documents=400)
+    hard = training_problem(queries, documents, labels, np.ones(40, dtype=np.float32))
+    start = hard.solve(100.0, hard.start, tolerance=2e-3, max_iterations=15, on_step=lambda: None).unknowns
+    stopped, converged = (
+        hard.softened().solve(10.0, start, tolerance=tolerance, max_iterations=most, on_step=lambda: None).loss
+        for tolerance, most in ((2e-3, 15), (1e-7, 200))
+    )
+    assert stopped < 1.03 * converged
+
+
 def test_the_path_of_penalties_needs_fewer_evaluations_than_each_penalty_by_itself():
     problem, _ = a_problem(1, 40)
     counted = []
@@ -544,7 +557,7 @@ def test_soft_labels_are_targets_shared_by_likeness(seed, n_documents):
     shared = (1 - SHARE) * hard + SHARE * hard @ (likeness / likeness.sum(axis=1, keepdims=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("deepmemory.training.soft_labels._BLOCK", 3 * n_documents)
-        soft = Problem.build(queries, documents, csr_array(hard), is_soft=True)
+        soft = Problem.build(queries, documents, csr_array(hard)).softened()
     told = Problem.build(queries, documents, csr_array(shared))
     z = (0.05 * rng.standard_normal(told.start.shape)).astype(np.float32)
     (loss, gradient), (other_loss, other_gradient) = (p.loss_and_gradient(z, 1.0) for p in (told, soft))

@@ -89,7 +89,9 @@ def descend(
         loss_and_gradient: of unknowns of any shape.
         start: where to begin.
         curvature: about that of the loss along each unknown, above 0.
-        tolerance: decrease of the loss, relative to the loss or to 1 where it is smaller, at which to stop.
+        tolerance: decrease that the next step promises, relative to the loss or to 1 where it is smaller, at which to
+            stop. (What the last step brought says less: a bad step is no sign of the end.) The first step is taken
+            whatever it promises, for only steps show the scale.
         max_iterations: steps at most.
 
     Returns:
@@ -97,19 +99,19 @@ def descend(
     """
     at, loss, gradient = start.unknowns, start.loss, start.gradient
     shown = [] if start.shown is None else [start.shown]
-    for _ in range(max_iterations):
+    for taken in range(max_iterations):
         direction = _direction(gradient, curvature, shown)
         slope = _dot(gradient, direction)
+        if taken and -slope / 2 <= tolerance * max(abs(loss), 1.0):
+            break
         found = _step(loss_and_gradient, at, loss, direction, slope) if slope < 0 else None
         if found is None:
             break
-        last, (at, loss, new_gradient) = (at, loss), found
-        step = Shown(at - last[0], new_gradient - gradient)
+        last, (at, loss, new_gradient) = at, found
+        step = Shown(at - last, new_gradient - gradient)
         gradient = new_gradient
         if step.product > 0:
             shown = [*shown[1 - REMEMBERED :], step]
-        if last[1] - loss <= tolerance * max(abs(last[1]), abs(loss), 1.0):
-            break
     return Reached(at, loss, gradient, shown[-1] if shown else None)
 
 

@@ -87,13 +87,13 @@ def gather(runs: list[FoldRun], *, seed: int, each: Map = map) -> Evidence:
     Args:
         runs: all of them.
         seed: of the intervals' resampling.
-        each: as `nested_settings`.
+        each: does what can be done side by side; `map`, or the same on several threads.
     """
     results = [run.result() for run in runs]
     candidates = ranked(results)
     winner = candidates[0].settings
     nested = list(zip(runs, nested_settings(results, each=each), strict=True))
-    by_query, by_document = _figures(nested, "queries", seed), _figures(nested, "documents", seed)
+    by_query, by_document = _figures(nested, "queries", seed, each), _figures(nested, "documents", seed, each)
     return Evidence(
         winner=winner,
         passes=winner != IDENTITY and _is_gain(by_query, by_document) and _is_learned(by_query["ndcg@10"], nested),
@@ -109,18 +109,17 @@ def _went(lift: PairedLift) -> str:
     return f"{'rose' if lift.lift > 0 else 'fell'} from {lift.baseline:.3f} to {lift.trained:.3f}"
 
 
-def _figures(nested: list[tuple[FoldRun, Settings]], kind: FoldKind, seed: int) -> dict[str, PairedLift]:
+def _figures(nested: list[tuple[FoldRun, Settings]], kind: FoldKind, seed: int, each: Map) -> dict[str, PairedLift]:
     chosen = [(run, settings) for run, settings in nested if run.fold.kind == kind]
     if not chosen:
         return {}
-    return {
-        name: paired_lift(
-            np.concatenate([_metric(run.ranks[IDENTITY], name) for run, _ in chosen]),
-            np.concatenate([_metric(run.ranks[settings], name) for run, settings in chosen]),
-            seed=seed,
-        )
-        for name in METRICS
-    }
+
+    def lift(name: str) -> PairedLift:
+        without = np.concatenate([_metric(run.ranks[IDENTITY], name) for run, _ in chosen])
+        trained = np.concatenate([_metric(run.ranks[settings], name) for run, settings in chosen])
+        return paired_lift(without, trained, seed=seed)
+
+    return dict(zip(METRICS, each(lift, METRICS), strict=True))
 
 
 def _metric(ranks: Ranks, name: str) -> NDArray[np.float64]:

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from deepmemory.training.descent import Reached, descend
+from deepmemory.training.descent import Reached, Shown, descend
 from deepmemory.training.device import CPU, Device
 from deepmemory.training.mean_direction import MeanDirection
 from deepmemory.training.soft_labels import softened
@@ -58,7 +58,7 @@ _BLOCK_ROWS = 1024
 _SHARED_ROWS = 256
 """The same where threads share them, so that some hundreds of queries make blocks for every core."""
 
-_SAMPLED = 500
+_SAMPLED = 250
 """Queries that the documents' covariance is taken from: it need only be about right."""
 
 
@@ -88,6 +88,7 @@ class Problem:
     Attributes:
         queries: ``(n, dim)`` float32, unit norm, turned by ``document_basis``.
         documents: ``(n_documents, dim)`` float32, turned by ``document_basis``.
+        targets: sparse ``(n, n_documents)`` float32, the labels, rows summing to 1.
         wanted: ``(n, dim)`` float32, ``targets @ documents``, of soft labels where it is they that are learned from.
         weights: ``(n,)`` float32, summing to 1.
         coordinates: ``(n, rank)`` float32, the queries, shortened along their mean, in ``query_basis``.
@@ -101,6 +102,7 @@ class Problem:
 
     queries: Matrix
     documents: Matrix
+    targets: csr_array
     wanted: Matrix
     weights: Matrix
     coordinates: Matrix
@@ -121,9 +123,8 @@ class Problem:
         weights: Matrix | None = None,
         n_counted: float | None = None,
         bases: Bases | None = None,
-        is_soft: bool = False,
     ) -> "Problem":
-        """Prepare a training set.
+        """Prepare a training set, with its labels as they are.
 
         Args:
             queries: ``(n, dim)`` float32, unit norm.
@@ -133,33 +134,35 @@ class Problem:
             weights: ``(n,)`` above 0; all alike where not given.
             n_counted: by how many queries the penalty is divided; all where not given.
             bases: of a problem much like this one, which do about as well and cost nothing; taken if they span all.
-            is_soft: whether documents like those in ``targets`` get a share of them (`soft_labels`).
         """
         weights = np.ones(len(queries), dtype=np.float32) if weights is None else weights
         weights = (weights / weights.sum()).astype(np.float32)
         mean = MeanDirection.of(queries, weights)
         inputs = mean.shortened(queries)
-        covariance = _covariance(queries, documents, weights)
-        if bases is not None and bases.are_complete:
-            query_basis, document_basis = bases.query, bases.document
-            moments = weights @ (inputs @ query_basis) ** 2
-            spread = np.einsum("ij,ij->j", document_basis, covariance @ document_basis)
-        else:
-            query_basis, moments = _span(inputs, weights)
-            spread, document_basis = _eigenbasis(covariance, documents)
-        turned = documents @ document_basis
+        odds = _Odds.of(queries, documents, weights)
+        if bases is None or not bases.are_complete:
+            bases = Bases(_span(inputs, weights), _eigenbasis(odds.covariance(documents), documents))
+        turned, coordinates = documents @ bases.document, inputs @ bases.query
+        moments, spread = weights @ coordinates**2, odds.variances(turned, bases.document)
         return cls(
-            queries=queries @ document_basis,
+            queries=queries @ bases.document,
             documents=turned,
-            wanted=np.asarray(targets @ (softened(turned) if is_soft else turned), dtype=np.float32),
+            targets=targets,
+            wanted=np.asarray(targets @ turned, dtype=np.float32),
             weights=weights,
-            coordinates=inputs @ query_basis,
-            query_basis=query_basis,
-            document_basis=document_basis,
+            coordinates=coordinates,
+            query_basis=bases.query,
+            document_basis=bases.document,
             curvature=np.float32(TEMPERATURE**-2) * np.outer(moments, np.maximum(spread, 0)).astype(np.float32),
             mean=mean,
             n_counted=len(queries) if n_counted is None else n_counted,
         )
+
+    def softened(self) -> "Problem":
+        """The same with labels shared with like documents (`soft_labels`)."""
+        shared = softened(self.device.get(self.documents))
+        wanted = np.asarray(self.targets @ shared, dtype=np.float32)
+        return replace(self, wanted=self.device.put(wanted))
 
     def on(self, device: Device) -> "Problem":
         """The same with what every step needs on another device."""
@@ -188,6 +191,7 @@ class Problem:
         penalty: float,
         start: Matrix | Reached,
         *,
+        shown: Shown | None = None,
         tolerance: float,
         max_iterations: int,
         on_step: Callable[[], None],
@@ -199,7 +203,8 @@ class Problem:
             penalty: weight of ``|A|^2``, in units of one query's loss.
             start: ``Z (rank, dim)``, or where an earlier descent ended, as of this penalty (`repenalised`); the
                 solution for a higher penalty is a good one.
-            tolerance: relative decrease of the loss at which to stop.
+            shown: with a ``Z``, what an earlier descent showed of a curvature much like this one's, in the same bases.
+            tolerance: relative decrease of the loss that the next step must promise.
             max_iterations: steps at most.
             on_step: called before each evaluation; what it raises stops the descent.
             blocks: evaluates blocks of queries, in order; `map`, or the same on several threads.
@@ -214,7 +219,7 @@ class Problem:
 
         return descend(
             evaluate,
-            start if isinstance(start, Reached) else Reached(start, *evaluate(start)),
+            start if isinstance(start, Reached) else Reached(start, *evaluate(start), shown),
             self.curvature + np.float32(2 * penalty / self.n_counted),
             tolerance=tolerance,
             max_iterations=max_iterations,
@@ -269,40 +274,61 @@ class Problem:
         return self.query_basis.T @ turned
 
 
-def _span(queries: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
-    """An orthonormal basis ``(dim, rank)`` of the queries' span, and their second moment along each direction."""
+def _span(queries: Matrix, weights: Matrix) -> Matrix:
+    """Orthonormal columns ``(dim, rank)`` that span the queries, along which their second moment is diagonal."""
     n, dimensions = queries.shape
     if n >= dimensions:
-        moments, basis = np.linalg.eigh((queries * weights[:, None]).T @ queries)
-        return basis, np.maximum(moments, 0)
+        return np.linalg.eigh((queries * weights[:, None]).T @ queries).eigenvectors
     _, sizes, rows = np.linalg.svd(queries * np.sqrt(weights)[:, None], full_matrices=False)
-    kept = sizes > 1e-5 * sizes[0]
-    return np.ascontiguousarray(rows[kept].T), sizes[kept] ** 2
+    return np.ascontiguousarray(rows[sizes > 1e-5 * sizes[0]].T)
 
 
-def _eigenbasis(covariance: Matrix, documents: Matrix) -> tuple[Matrix, Matrix]:
-    """Eigenvalues ``(dim,)`` and eigenvectors ``(dim, dim)`` of a covariance of documents.
+def _eigenbasis(covariance: Matrix, documents: Matrix) -> Matrix:
+    """Eigenvectors ``(dim, dim)`` of a covariance of documents.
 
     Few documents span few directions: what lies outside is all alike, and nothing needs to be solved for it.
     """
     n, dimensions = documents.shape
     if 2 * n >= dimensions:
-        spread, basis = np.linalg.eigh(covariance)
-        return spread, basis
+        return np.linalg.eigh(covariance).eigenvectors
     basis = np.linalg.qr(documents.T, mode="complete").Q
     inside = basis[:, :n]
-    spread, turn = np.linalg.eigh(inside.T @ covariance @ inside)
-    basis[:, :n] = inside @ turn
-    return np.concatenate([spread, np.zeros(dimensions - n, dtype=np.float32)]), basis
+    basis[:, :n] = inside @ np.linalg.eigh(inside.T @ covariance @ inside).eigenvectors
+    return basis
 
 
-def _covariance(queries: Matrix, documents: Matrix, weights: Matrix) -> Matrix:
-    """Covariance of the documents under the softmax of a query, mean over (a sample of) queries, ``(dim, dim)``."""
-    step = max(1, len(queries) // _SAMPLED)
-    sample, shares = queries[::step], weights[::step]
-    shares = shares / shares.sum(dtype=np.float32)
-    logits = np.float32(1 / TEMPERATURE) * (sample @ documents.T)
-    softmax_in_place(logits)
-    means = logits @ documents
-    covariance: Matrix = (documents * (shares @ logits)[:, None]).T @ documents - (means * shares[:, None]).T @ means
-    return covariance
+@dataclass(frozen=True, eq=False, slots=True)
+class _Odds:
+    """The softmax of (a sample of) queries over the documents, at the identity.
+
+    Attributes:
+        shares: ``(n,)`` float32, of the queries, summing to 1.
+        of_documents: ``(n_documents,)`` float32, each one's odds, mean over the queries.
+        means: ``(n, dim)`` float32, each query's mean document.
+    """
+
+    shares: Matrix
+    of_documents: Matrix
+    means: Matrix
+
+    @classmethod
+    def of(cls, queries: Matrix, documents: Matrix, weights: Matrix) -> "_Odds":
+        step = max(1, len(queries) // _SAMPLED)
+        sample, shares = queries[::step], weights[::step]
+        shares = (shares / shares.sum()).astype(np.float32)
+        odds: Matrix = np.float32(1 / TEMPERATURE) * (sample @ documents.T)
+        softmax_in_place(odds)
+        means: Matrix = odds @ documents
+        return cls(shares, shares @ odds, means)
+
+    def covariance(self, documents: Matrix) -> Matrix:
+        """Of the documents about each query's mean, mean over the queries, ``(dim, dim)``."""
+        weighted: Matrix = documents * self.of_documents[:, None]
+        weighted_means: Matrix = self.means * self.shares[:, None]
+        return weighted.T @ documents - weighted_means.T @ self.means
+
+    def variances(self, turned: Matrix, basis: Matrix) -> Matrix:
+        """Its diagonal in a ``basis (dim, dim)``, where the documents are ``turned``, ``(dim,)``."""
+        means = self.means @ basis
+        variances: Matrix = self.of_documents @ turned**2 - self.shares @ means**2
+        return variances

@@ -87,7 +87,6 @@ def training_problem(
     standins: StandIns | None = None,
     *,
     bases: Bases | None = None,
-    is_soft: bool = False,
 ) -> Problem:
     """The training set of queries, and of stand-ins where there are any, against the documents that they ask for.
 
@@ -98,19 +97,10 @@ def training_problem(
         counts: ``(n,)``, how much each query counts; stand-ins don't count.
         standins: for documents without labels.
         bases: of a problem much like this one.
-        is_soft: whether labels are shared with like documents.
     """
     if standins is None:
         rows, targets, weights = labels.labelled, labels.targets(labels.labelled), counts
     else:
         rows, targets, weights = standins.beside(labels, counts)
         queries = np.concatenate([queries, standins.queries])
-    return Problem.build(
-        queries,
-        documents[rows],
-        targets,
-        weights=weights,
-        n_counted=float(counts.sum()),
-        bases=bases,
-        is_soft=is_soft,
-    )
+    return Problem.build(queries, documents[rows], targets, weights=weights, n_counted=float(counts.sum()), bases=bases)

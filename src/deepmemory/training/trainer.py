@@ -1,13 +1,13 @@
 """The linear layers of one training set, one after the other along `path`, each starting where the last one ended."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepmemory.training.descent import Reached
+from deepmemory.training.descent import Reached, Shown
 from deepmemory.training.device import CPU, Device
 from deepmemory.training.labels import Labels
 from deepmemory.training.objective import Bases, Problem
@@ -54,10 +54,7 @@ class Trainer:
         self._documents = documents
         self._seed = seed
         self._device = device
-        self._latest: Linear | None = None
-        self._problem: Problem | None = None
-        self._matrix: Matrix | None = None
-        self._reached: Reached | None = None
+        self._latest: _Learned | None = None
 
     @property
     def path(self) -> tuple[Linear, ...]:
@@ -98,42 +95,59 @@ class Trainer:
         Returns:
             ``A (dim, dim)``.
         """
-        problem = self._problem_for(layer)
-        self._reached = problem.solve(
+        problem, start, shown = self._prepared(layer)
+        reached = problem.solve(
             layer.penalty,
-            self._start(problem, layer),
+            start,
+            shown=shown,
             tolerance=TOLERANCE,
             max_iterations=MAX_ITERATIONS,
             on_step=on_step,
             blocks=blocks,
         )
-        self._latest = layer
-        self._matrix = problem.matrix(self._reached.unknowns)
-        return self._matrix
+        self._latest = _Learned(layer, problem, reached)
+        return problem.matrix(reached.unknowns)
 
-    def _start(self, problem: Problem, layer: Linear) -> Matrix | Reached:
-        if self._reached is not None and self._latest is not None:
-            return problem.repenalised(self._reached, self._latest.penalty, layer.penalty)
-        return problem.start if self._matrix is None else problem.solution(self._matrix)
-
-    def _problem_for(self, layer: Linear) -> Problem:
-        latest = self._latest
-        if self._problem is None or latest is None or replace(latest, penalty=layer.penalty) != layer:
-            bases = None if self._problem is None else self._problem.bases
-            if latest is None or layer.has_made != latest.has_made:
-                self._matrix, bases = None, None  # what other queries taught is no place to start from
-            # the one before is let go first: at most one is held
-            self._problem, self._reached = None, None
-            self._problem = self._built(layer, bases).on(self._device)
-        return self._problem
+    def _prepared(self, layer: Linear) -> tuple[Problem, Matrix | Reached, Shown | None]:
+        """What is to be solved for a layer, where to start, and what the layer before showed of the curvature."""
+        latest, problem, taught = self._latest, None, None
+        if latest is not None and latest.layer.has_made == layer.has_made:
+            problem, reached = latest.problem, latest.as_of(layer.penalty)
+            if latest.layer.has_standins == layer.has_standins:
+                if latest.layer.is_soft == layer.is_soft:
+                    return problem, reached, None
+                if layer.is_soft:
+                    return problem.softened(), reached.unknowns, reached.shown
+            taught = problem.bases, problem.matrix(reached.unknowns), reached.shown
+        del latest, problem  # at most one is held
+        self._latest = None
+        if taught is None:  # what other queries taught is no place to start from
+            problem = self._built(layer, None)
+            return problem, problem.start, None
+        bases, matrix, shown = taught
+        problem = self._built(layer, bases)
+        return problem, problem.solution(matrix), shown if problem.query_basis is bases.query else None
 
     def _built(self, layer: Linear, bases: Bases | None) -> Problem:
         queries, labels, made = self._part(layer.has_made)
-        counts = labels.weights(made)
         standins = None
         if layer.has_standins:
             standins = StandIns.drawn(queries, self._documents, labels, np.random.default_rng(self._seed))
-        return training_problem(queries, self._documents, labels, counts, standins, bases=bases, is_soft=layer.is_soft)
+        problem = training_problem(queries, self._documents, labels, labels.weights(made), standins, bases=bases)
+        return (problem.softened() if layer.is_soft else problem).on(self._device)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Learned:
+    """A layer, what was solved for it, and where that ended."""
+
+    layer: Linear
+    problem: Problem
+    reached: Reached
+
+    def as_of(self, penalty: float) -> Reached:
+        """Where it ended, as another penalty has it."""
+        return self.problem.repenalised(self.reached, self.layer.penalty, penalty)
 
 
 def mean_of(matrices: Sequence[Matrix]) -> Matrix | None:
