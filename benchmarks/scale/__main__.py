@@ -16,6 +16,8 @@ from benchmarks.scale.cell import Cell
 from benchmarks.scale.report import summary, write
 from benchmarks.scale.runner import Results, run
 
+from deepmemory.errors import InputError
+
 HERE = Path(__file__).parent
 
 
@@ -42,7 +44,10 @@ def main() -> None:
         parser.error(f"--through takes arrays and store, not {', '.join(sorted(unknown))}")
     results = Results(chosen.out)
     if chosen.report:
-        write(results.lines, chosen.docs)
+        try:
+            write(results.lines, chosen.docs)
+        except InputError as error:
+            raise SystemExit(str(error)) from None
         return
     sizes = product(through, chosen.dimensions, chosen.documents, chosen.queries)
     cells = [Cell(documents, queries, dimensions, way, chosen.seed) for way, dimensions, documents, queries in sizes]

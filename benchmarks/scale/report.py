@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from benchmarks.scale.figures import Series, curves
 
+from deepmemory.errors import InputError
+
 __all__ = ["Slope", "exponents", "summary", "write"]
 
 Line: TypeAlias = Mapping[str, Any]
@@ -93,10 +95,16 @@ def exponents(lines: Sequence[Line], by: str, measure: Measure) -> dict[str, Slo
 
 
 def write(lines: Sequence[Line], docs: Path) -> None:
-    """Write ``scale-figures.md`` and the pictures, from cells in any order; of the same cell the last counts."""
+    """Write ``scale-figures.md`` and the pictures, from cells in any order; of the same cell the last counts.
+
+    Raises:
+        InputError: the page has sizes that these lines haven't, as those of another machine, and would lose them.
+    """
     last = {tuple(line["cell"].items()): line for line in lines}
     order = ("through", "dimensions", "documents", "queries")
     kept = sorted(last.values(), key=lambda line: [line["cell"][size] for size in order])
+    page = docs / "scale-figures.md"
+    _check_that_none_is_lost(page, kept)
     figures = docs / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     pictures = {
@@ -107,7 +115,22 @@ def write(lines: Sequence[Line], docs: Path) -> None:
     for name, (title, measure, is_log) in pictures.items():
         drawn = curves(title, _series(kept, measure), logarithmic=is_log)
         (figures / f"scale-{name}.svg").write_text(drawn)
-    (docs / "scale-figures.md").write_text(_page(kept))
+    page.write_text(_page(kept))
+
+
+def _check_that_none_is_lost(page: Path, lines: Sequence[Line]) -> None:
+    measured = {_sizes(line) for line in lines}
+    written = (
+        [row for row in page.read_text().splitlines() if row.startswith(("| arrays |", "| store |"))]
+        if page.exists()
+        else []
+    )
+    lost = [row for row in written if not row.startswith(tuple(measured))]
+    if lost:
+        raise InputError(
+            f"{page} has {len(lost)} rows whose sizes are not among the {len(lines)} measured here, and would lose "
+            "them; measure those too (python -m benchmarks.scale), or give another folder with --docs"
+        )
 
 
 def _page(lines: Sequence[Line]) -> str:
@@ -130,6 +153,12 @@ def _page(lines: Sequence[Line]) -> str:
     )
 
 
+def _sizes(line: Line) -> str:
+    """How a cell's row begins."""
+    cell = line["cell"]
+    return f"| {cell['through']} | {cell['dimensions']:,} | {cell['documents']:,} | {cell['queries']:,} |"
+
+
 def _table(lines: Sequence[Line]) -> list[str]:
     rows = [
         "| through | dimensions | documents | queries | time | CPU | peak memory | given | layer | recall@10 without "
@@ -137,12 +166,11 @@ def _table(lines: Sequence[Line]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for line in lines:
-        cell, recall, part = line["cell"], line["recall"], captured(line)
+        recall, part = line["recall"], captured(line)
         given = _or_none(line.get("given_gib"), ".2f", " GiB")
         rows.append(
-            f"| {cell['through']} | {cell['dimensions']:,} | {cell['documents']:,} | {cell['queries']:,} "
-            f"| {line['seconds']:.1f} s | {line['cpu_seconds']:.1f} s | {line['peak_gib']:.2f} GiB | {given} "
-            f"| {line['layer_mib']:.1f} MiB | {recall['without']:.3f} | {recall['with']:.3f} "
+            f"{_sizes(line)} {line['seconds']:.1f} s | {line['cpu_seconds']:.1f} s | {line['peak_gib']:.2f} GiB "
+            f"| {given} | {line['layer_mib']:.1f} MiB | {recall['without']:.3f} | {recall['with']:.3f} "
             f"| {_or_none(recall.get('ceiling'), '.3f')} | {'' if part is None else f'{100 * part:.0f}%'} "
             f"| {_or_none(line.get('apply_ms'), '.2f', ' ms')} | {line['load']:.0f} | {line['commit']} |"
         )

@@ -9,6 +9,8 @@ from benchmarks.scale.planted import BLOCK, Planted
 from benchmarks.scale.report import Slope, captured, exponents, summary, write
 from benchmarks.scale.runner import Results, run
 
+from deepmemory.errors import InputError
+
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
@@ -78,3 +80,13 @@ def test_the_report_has_a_row_a_curve_and_a_slope(lines: list[dict], tmp_path: P
     assert "CPU" in summary(lines[0])
     (slope,) = exponents(lines, "queries", lambda line: line["cell"]["queries"] ** 2).values()
     assert slope.exponent == pytest.approx(2.0)
+
+
+def test_a_report_that_would_lose_what_another_machine_measured_is_refused(lines: list[dict], tmp_path: Path) -> None:
+    write(lines, tmp_path)
+    before = (tmp_path / "scale-figures.md").read_text()
+
+    with pytest.raises(InputError, match="has 2 rows whose sizes are not among the 1 measured here"):
+        write(lines[:1], tmp_path)
+    assert (tmp_path / "scale-figures.md").read_text() == before
+    write(lines, tmp_path)
