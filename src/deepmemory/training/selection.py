@@ -7,7 +7,8 @@ would gladly trade for a little more of what it has seen. (All of it would cost 
 bought by lowering all that was asked for before.) What words alone lift costs nobody anything, so it is kept whole, and
 the three quarters are of what is to be had beyond it. Of the safe ones the best on held-out queries leads, and the
 winner is the most cautious of those within one standard error of it (the rule of Breiman, Friedman, Olshen and Stone,
-1984): the one that can raise a document least, whatever the query. The identity, with lifts of 0, is a candidate too.
+1984): the one that can raise or lower a document least, whatever the query. The identity, with lifts of 0, is a
+candidate too.
 
 What is then *reported* is nested: for each fold the winner is chosen anew from the queries outside it, and only the
 ranks of the fold's own queries are kept. So no figure comes from a query that took part in choosing what it measures.
@@ -133,7 +134,7 @@ def _most_cautious(leader: int, choices: list[Choice], by_query: PerCandidate, s
         return leader
 
     def caution(i: int) -> tuple[float, float]:
-        return -choices[i].settings.largest_bonus, choices[i].by_query + (choices[i].by_document or 0.0)
+        return -choices[i].settings.largest_step, choices[i].by_query + (choices[i].by_document or 0.0)
 
     return max(active, key=caution)
 

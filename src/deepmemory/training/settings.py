@@ -47,9 +47,9 @@ class Settings:
         return self.prior != 0 or self.gain != 0
 
     @property
-    def largest_bonus(self) -> float:
-        """What a labelled document can get at most beside its similarity."""
-        return self.prior + self.gain * (1 - self.threshold)
+    def largest_step(self) -> float:
+        """By how much a labelled document's score can rise or fall at most, beside its similarity."""
+        return max(abs(self.prior), abs(self.prior + self.gain * (1 - self.threshold)))
 
     def as_dict(self) -> dict[str, object]:
         """The numbers by name, as JSON values."""
