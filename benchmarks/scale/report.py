@@ -119,13 +119,11 @@ def write(lines: Sequence[Line], docs: Path) -> None:
 
 
 def _check_that_none_is_lost(page: Path, lines: Sequence[Line]) -> None:
-    measured = {_sizes(line) for line in lines}
-    written = (
-        [row for row in page.read_text().splitlines() if row.startswith(("| arrays |", "| store |"))]
-        if page.exists()
-        else []
-    )
-    lost = [row for row in written if not row.startswith(tuple(measured))]
+    if not page.exists():
+        return
+    measured = tuple(_sizes(line) for line in lines)
+    written = [row for row in page.read_text().splitlines() if row.startswith(("| arrays |", "| store |"))]
+    lost = [row for row in written if not row.startswith(measured)]
     if lost:
         raise InputError(
             f"{page} has {len(lost)} rows whose sizes are not among the {len(lines)} measured here, and would lose "

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmemory.migration.model import Affine
+from deepmemory.training.softmax import softmax_in_place
 
 __all__ = ["CLOSED_FORMS", "RANKINGS", "Candidate", "Kind", "Pairs", "affine_maps", "closed_forms", "ranking_map"]
 
@@ -137,7 +138,8 @@ def ranking_map(pairs: Pairs, near: Affine, penalty: float, *, begin: Affine, ch
     documents = pairs.old - pairs.old.mean(axis=0)
     teacher = queries @ pairs.new.T
     temperature = SHARPNESS * float(np.median(teacher.std(axis=1)))
-    wanted = _softmax(_without_own(teacher, own, len(pairs.queries)) / np.float32(temperature))
+    wanted: Matrix = _without_own(teacher, own, len(pairs.queries)) / np.float32(temperature)
+    softmax_in_place(wanted)
     weight = penalty * _PENALTY_UNIT * float(documents.var(axis=0).sum()) / temperature**2
     n, centre = len(queries), near.matrix.astype(np.float64)
 
@@ -167,12 +169,6 @@ _NEVER = np.float32(-1e4)
 def _without_own(scores: Matrix, own: NDArray[np.int64], first: int) -> Matrix:
     scores[own, own - first] = _NEVER
     return scores
-
-
-def _softmax(logits: Matrix) -> Matrix:
-    shares: Matrix = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    return shares
 
 
 def _rotation(source: Matrix, target: Matrix) -> tuple[Matrix, np.float32]:

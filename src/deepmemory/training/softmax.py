@@ -1,4 +1,4 @@
-"""The softmax of many rows, in place: the blocks that training takes it of are large."""
+"""The softmax of many rows, in place: the blocks that it is taken of are large."""
 
 from typing import TypeAlias
 
